@@ -1,0 +1,63 @@
+"""Writing files so that a crash leaves the old one or the new one, never half of one; and checking them.
+
+Knows nothing of what the files mean.
+"""
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import orjson
+
+
+class CorruptFileError(ValueError):
+    """A stored file is missing, truncated or altered: its checksum is not the recorded one."""
+
+
+def sha256_of(path: Path) -> str:
+    """Hex SHA-256 of the bytes of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A binary file to write that takes the place of `path` at once when the block ends without an error."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with aside.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+        sync_folder(path.parent)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes renames within `folder` durable."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_json(path: Path, value: object) -> None:
+    """Replaces `path` with readable JSON (keys sorted, NumPy allowed)."""
+    options = orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE
+    with replacing(path) as file:
+        file.write(orjson.dumps(value, option=options))
+
+
+def verify_checksum(path: Path, expected: str) -> None:
+    """Raises CorruptFileError unless the file's SHA-256 is `expected`."""
+    if not path.is_file():
+        raise CorruptFileError(f"{path} is missing")
+    if sha256_of(path) != expected:
+        raise CorruptFileError(f"{path} is damaged: its checksum is not the recorded one")

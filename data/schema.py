@@ -1,0 +1,218 @@
+"""The words of the house as types: videos, events, and what an event says about taste.
+
+Everything that enters (HTTP, files, the demo) is validated by these models, and everything that learns from
+events reads the one signal table below. This room knows nothing of SQL, files or HTTP.
+"""
+
+import math
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated, Any
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
+
+# ---- Identifiers and times ---------------------------------------------------------------------------------
+
+Identifier = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=r"^[^\x00-\x1f]+$")
+]
+Label = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
+Country = Annotated[str, StringConstraints(strip_whitespace=True, to_upper=True, pattern=r"^[A-Za-z]{2}$")]
+
+EARLIEST_TIME = 0.0
+LATEST_TIME = datetime(2200, 1, 1, tzinfo=UTC).timestamp()
+
+
+def to_timestamp(value: Any) -> float:
+    """Seconds since 1970 UTC from a number, a datetime or an RFC 3339 text (no zone means UTC).
+
+    Raises ValueError when the value is none of these or lies outside 1970..2200; milliseconds are refused
+    there with a hint, because they are the most common mistake.
+    """
+    if isinstance(value, bool):
+        raise ValueError("a time is a number of seconds since 1970 or an RFC 3339 text")
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            try:
+                value = datetime.fromisoformat(value.strip())
+            except ValueError:
+                raise ValueError(f"{value!r} is not a time; write 2026-01-31T20:15:00Z or seconds since 1970") from None
+    if isinstance(value, datetime):
+        value = (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
+    seconds = float(value)
+    if not math.isfinite(seconds) or not EARLIEST_TIME <= seconds <= LATEST_TIME:
+        hint = " (milliseconds? divide by 1000)" if seconds > LATEST_TIME else ""
+        raise ValueError(f"{seconds:g} lies outside the years 1970 to 2200{hint}")
+    return seconds
+
+
+def to_rfc3339(seconds: float) -> str:
+    """The UTC text of a time in seconds since 1970, for answers and exports."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
+
+
+Timestamp = Annotated[float, BeforeValidator(to_timestamp)]
+
+
+# ---- Videos ------------------------------------------------------------------------------------------------
+
+
+class VideoState(StrEnum):
+    """Where a video is on its way from a file to something recommendable."""
+
+    PENDING = "pending"  # has media, waits for the encoder
+    READY = "ready"  # encoded
+    FAILED = "failed"  # given up; `reason` says why
+    NO_MEDIA = "no_media"  # known by its metadata alone; recommendable from histories
+
+
+class Video(BaseModel):
+    """One catalogue entry as its owner describes it; what the machine finds out is in `VideoRecord`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: Identifier
+    title: Annotated[str, StringConstraints(strip_whitespace=True, max_length=500)] = ""
+    description: Annotated[str, StringConstraints(max_length=20_000)] = ""
+    tags: list[Label] = Field(default_factory=list, max_length=200)
+    labels: list[Label] = Field(default_factory=list, max_length=50, description="category labels given by the owner")
+    duration_s: float | None = Field(default=None, ge=0, le=1e6, allow_inf_nan=False)
+    published_at: Timestamp | None = None
+    available_from: Timestamp | None = None
+    available_until: Timestamp | None = None
+    regions: list[Country] = Field(
+        default_factory=list, max_length=300, description="ISO 3166 codes; empty: everywhere"
+    )
+    rating: int | None = Field(default=None, ge=0, le=21, description="minimum age in years")
+    creator: Identifier | None = None
+    series: Identifier | None = None
+    episode: int | None = Field(default=None, ge=0)
+    media_path: str | None = None
+    content_hash: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$", description="sha256 of the media file")
+    hidden: bool = False
+
+    @model_validator(mode="after")
+    def _window_is_in_order(self) -> "Video":
+        if (
+            self.available_from is not None
+            and self.available_until is not None
+            and self.available_from >= self.available_until
+        ):
+            raise ValueError("available_until must be later than available_from")
+        return self
+
+
+class VideoRecord(Video):
+    """A catalogue entry with what the system knows about it."""
+
+    state: VideoState = VideoState.NO_MEDIA
+    reason: str | None = None
+    attempts: int = 0
+    encoder_id: str | None = None
+    predicted_labels: dict[str, float] = Field(default_factory=dict, description="label -> confidence 0..1")
+    thumbnail_path: str | None = None
+    created_at: float = 0.0
+    updated_at: float = 0.0
+
+
+# ---- Events ------------------------------------------------------------------------------------------------
+
+
+class EventType(StrEnum):
+    IMPRESSION = "impression"
+    PLAY = "play"
+    WATCH = "watch"
+    COMPLETE = "complete"
+    RATE = "rate"
+    LIKE = "like"
+    SAVE = "save"
+    SHARE = "share"
+    DISLIKE = "dislike"
+    NOT_INTERESTED = "not_interested"
+    REPORT = "report"
+
+
+SKIP_BELOW = 0.1
+WATCHED_FROM = 0.7
+
+
+@dataclass(frozen=True)
+class Signal:
+    """What one type of event says.
+
+    `weight` is the signal of an event without a value. Where `takes_value`, the signal is graded:
+    `weight + slope * value`, and below `SKIP_BELOW` of the value it is `skip` instead (a watch that was broken
+    off at once speaks against the video). `excludes_from` is the value from which the event takes the video
+    out of the viewer's recommendations: 0 always, infinity never.
+    """
+
+    weight: float
+    excludes_from: float
+    takes_value: bool = False
+    slope: float = 0.0
+    skip: float | None = None
+
+
+NEVER = math.inf
+
+#: The one table that training, popularity, filtering and evaluation read.
+SIGNALS: dict[EventType, Signal] = {
+    EventType.IMPRESSION: Signal(0.0, NEVER),
+    EventType.PLAY: Signal(0.2, NEVER),
+    EventType.WATCH: Signal(0.0, WATCHED_FROM, takes_value=True, slope=1.0, skip=-0.3),
+    EventType.COMPLETE: Signal(1.0, 0.0),
+    # Who rates has watched: even the lowest rating is a weak interest, the highest counts as a completed watch.
+    EventType.RATE: Signal(0.2, 0.0, takes_value=True, slope=0.8),
+    EventType.LIKE: Signal(1.0, NEVER),
+    EventType.SAVE: Signal(0.8, NEVER),
+    EventType.SHARE: Signal(1.2, NEVER),
+    EventType.DISLIKE: Signal(-1.0, 0.0),
+    EventType.NOT_INTERESTED: Signal(-1.0, 0.0),
+    EventType.REPORT: Signal(-2.0, 0.0),
+}
+
+
+class Event(BaseModel):
+    """One thing that a viewer did. `value` is the fraction watched (watch) or the rating scaled to 0..1 (rate)."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    event_id: Identifier
+    user_id: Identifier
+    video_id: Identifier
+    type: EventType
+    value: float | None = Field(default=None, ge=0, le=1, allow_inf_nan=False)
+    duration_s: float | None = Field(default=None, ge=0, le=1e6, allow_inf_nan=False)
+    occurred_at: Timestamp
+    session_id: Identifier | None = None
+    request_id: Identifier | None = None
+    surface: Identifier | None = None
+    position: int | None = Field(default=None, ge=0, le=10_000)
+    country: Country | None = None
+
+    @model_validator(mode="after")
+    def _value_fits_the_type(self) -> "Event":
+        if SIGNALS[self.type].takes_value and self.value is None:
+            raise ValueError(f"value is required for {self.type.value} events: a fraction from 0 to 1")
+        return self
+
+
+def first_error(error: ValidationError) -> tuple[str, str]:
+    """(field, what is wrong and what would be right) of the first complaint of a validation error."""
+    complaint = error.errors(include_url=False)[0]
+    field = ".".join(str(part) for part in complaint["loc"]) or "row"
+    message = complaint["msg"].removeprefix("Value error, ")
+    got = complaint.get("input")
+    shown = f" (got {got!r:.60})" if complaint["type"] != "missing" and not isinstance(got, dict | BaseModel) else ""
+    return field, message + shown

@@ -1,0 +1,150 @@
+"""The database: the truth about videos, events and keys. The only room that knows SQLAlchemy.
+
+SQLite (WAL) by default, PostgreSQL by URL, from the same code. What was acknowledged was committed before.
+`Store` opens and migrates; `store.catalogue`, `store.events` and `store.keys` read and write. Nothing here
+knows encoders, models or HTTP.
+"""
+
+from functools import cached_property
+from pathlib import Path
+
+import sqlalchemy as sa
+from filelock import FileLock
+
+from data.store.catalogue import Catalogue
+from data.store.events import EventLog
+from data.store.keys import ApiKeys
+
+__all__ = ["ApiKeys", "Catalogue", "EventLog", "Store", "StoreError"]
+
+HEAD_REVISION = "0001"
+_MIGRATION_LOCK = 7_231_977  # any constant: PostgreSQL's advisory lock of this application
+BUSY_TIMEOUT_MS = 10_000
+
+
+class StoreError(RuntimeError):
+    """The database cannot be opened or is newer than this program."""
+
+
+class Store:
+    """An open database. Safe to share between threads; not across a fork."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self.engine = engine
+
+    @classmethod
+    def open(cls, url: str) -> "Store":
+        """Opens the database at an SQLAlchemy URL and brings its tables up to date.
+
+        Raises StoreError when it cannot be reached or was written by a newer version.
+        """
+        try:
+            engine = _engine(url)
+            store = cls(engine)
+            if store._revision() != HEAD_REVISION:
+                store._migrate()
+        except (sa.exc.SQLAlchemyError, ImportError, OSError) as error:
+            reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+            shown = sa.make_url(url).render_as_string(hide_password=True) if "://" in url else url
+            raise StoreError(f"cannot open the database {shown}: {reason}") from error
+        return store
+
+    @cached_property
+    def catalogue(self) -> Catalogue:
+        return Catalogue(self.engine)
+
+    @cached_property
+    def events(self) -> EventLog:
+        return EventLog(self.engine)
+
+    @cached_property
+    def keys(self) -> ApiKeys:
+        return ApiKeys(self.engine)
+
+    def state_for(self, user_id: str) -> tuple[int, int]:
+        """(catalogue version, number of this viewer's newest event): what a cached answer depends on."""
+        with self.engine.connect() as connection:
+            row = connection.execute(_STATE, {"user_id": user_id}).one()
+        return int(row[0]), int(row[1])
+
+    def ping(self) -> None:
+        """Raises when the database does not answer."""
+        with self.engine.connect() as connection:
+            connection.execute(sa.text("SELECT 1"))
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+    def _revision(self) -> str | None:
+        with self.engine.connect() as connection:
+            if not sa.inspect(connection).has_table("alembic_version"):
+                return None
+            return connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
+
+    def _migrate(self) -> None:
+        from alembic import command
+        from alembic.config import Config
+        from alembic.util import CommandError
+
+        config = Config()
+        config.set_main_option("script_location", str(Path(__file__).parents[1] / "migrations"))
+        config.attributes["engine"] = self.engine
+        try:
+            if self.engine.dialect.name == "sqlite" and self.engine.url.database not in (
+                None,
+                "",
+                ":memory:",
+            ):
+                with FileLock(f"{self.engine.url.database}.migrate.lock"):
+                    command.upgrade(config, "head")
+            else:
+                with self.engine.connect() as connection:
+                    connection.execute(sa.select(sa.func.pg_advisory_lock(_MIGRATION_LOCK)))
+                    try:
+                        command.upgrade(config, "head")
+                    finally:
+                        connection.execute(sa.select(sa.func.pg_advisory_unlock(_MIGRATION_LOCK)))
+        except CommandError as error:
+            raise StoreError(f"the database is of another version of WatchNext: {error}") from error
+
+
+_STATE = sa.text(
+    "SELECT (SELECT value FROM counters WHERE name = 'catalogue'),"
+    " (SELECT COALESCE(MAX(seq), 0) FROM events WHERE user_id = :user_id)"
+)
+
+
+def _engine(url: str) -> sa.Engine:
+    if url.startswith(("postgres://", "postgresql://")):
+        url = "postgresql+psycopg://" + url.split("://", 1)[1]
+    parsed = sa.make_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        return sa.create_engine(parsed, pool_pre_ping=True)
+    if parsed.database:
+        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = sa.create_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000})
+    # SQLAlchemy's documented recipe: the driver must not begin transactions by itself, or a reader
+    # that turns writer fails with "database is locked" instead of waiting.
+    sa.event.listen(engine, "connect", _configure_sqlite)
+    sa.event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _configure_sqlite(connection: object, _record: object) -> None:
+    connection.isolation_level = None  # type: ignore[attr-defined]
+    cursor = connection.cursor()  # type: ignore[attr-defined]
+    for pragma in (
+        f"busy_timeout = {BUSY_TIMEOUT_MS}",
+        "journal_mode = WAL",
+        "synchronous = FULL",
+        "foreign_keys = ON",
+        "cache_size = -65536",
+        "temp_store = MEMORY",
+    ):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    writes = connection.get_execution_options().get("writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

@@ -1,0 +1,283 @@
+"""The catalogue in SQL: videos, their states, and the work queue of the encoder.
+
+The catalogue is the queue: a worker claims pending videos under a lease, and a lease that ran out is free
+again, so a worker that was killed costs time and nothing else.
+"""
+
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from data.schema import Video, VideoRecord, VideoState
+from data.store.tables import counters, events, videos
+from data.store.writing import insert_into, next_version, writing
+
+BATCH = 500
+MAX_ATTEMPTS = 3
+_OWNERS_FIELDS = tuple(Video.model_fields)
+
+
+def _batches(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    return (items[start : start + BATCH] for start in range(0, len(items), BATCH))
+
+
+def _record(row: Mapping[str, Any]) -> VideoRecord:
+    return VideoRecord.model_construct(
+        **{name: row[name] for name in VideoRecord.model_fields} | {"state": VideoState(row["state"])}
+    )
+
+
+class Catalogue:
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+
+    # ---- Owners: what a video is --------------------------------------------------------------------------
+
+    def upsert(self, entries: Iterable[Video]) -> None:
+        """Adds videos or replaces what their owner says of them; what the system found out stays.
+
+        A video whose media is new or has changed becomes pending; one without media is `no_media`. One that
+        was removed comes back. All or nothing.
+        """
+        entries = list({entry.id: entry for entry in entries}.values())
+        now = time.time()
+        with writing(self._engine) as connection:
+            version = next_version(connection)
+            for batch in _batches(entries):
+                self._upsert_batch(connection, batch, now, version)
+
+    def _upsert_batch(self, connection: sa.Connection, batch: Sequence[Video], now: float, version: int) -> None:
+        fresh = {
+            "reason": None, "attempts": 0, "encoder_id": None, "predicted_labels": {}, "thumbnail_path": None,
+            "created_at": now, "updated_at": now, "removed": False, "version": version,
+        }  # fmt: skip
+        rows = [
+            entry.model_dump(include=set(_OWNERS_FIELDS))
+            | fresh
+            | {"state": VideoState.PENDING if entry.media_path else VideoState.NO_MEDIA}
+            for entry in batch
+        ]
+        insert = insert_into(connection, videos)
+        new = insert.excluded
+        media_changed = sa.or_(
+            videos.c.content_hash.is_distinct_from(new.content_hash),
+            sa.and_(new.content_hash.is_(None), videos.c.media_path.is_distinct_from(new.media_path)),
+            videos.c.removed,
+        )
+        update = {name: new[name] for name in (*_OWNERS_FIELDS, "updated_at", "removed", "version") if name != "id"}
+        # A duration that was probed is better than none.
+        update["duration_s"] = sa.func.coalesce(new.duration_s, videos.c.duration_s)
+        for name in ("state", "reason", "attempts", "encoder_id", "thumbnail_path", "predicted_labels"):
+            update[name] = sa.case((media_changed, new[name]), else_=videos.c[name])
+        connection.execute(insert.on_conflict_do_update(index_elements=["id"], set_=update), rows)
+
+    def set_hidden(self, video_id: str, hidden: bool) -> bool:
+        """Takes a video down (or puts it back) with the next request; False when it is unknown."""
+        return self._update([video_id], {"hidden": hidden}) == 1
+
+    def remove(self, video_ids: Sequence[str]) -> int:
+        """Removes videos from the catalogue; events about them stay. Returns how many there were."""
+        return self._update(video_ids, {"removed": True, "hidden": True, "lease_owner": None})
+
+    def _update(self, video_ids: Sequence[str], values: dict[str, Any], *conditions: sa.ColumnElement[bool]) -> int:
+        changed = 0
+        with writing(self._engine) as connection:
+            version = next_version(connection)
+            for batch in _batches(video_ids):
+                statement = (
+                    sa.update(videos)
+                    .where(videos.c.id.in_(batch), videos.c.removed.is_(False), *conditions)
+                    .values(updated_at=time.time(), version=version, **values)
+                )
+                changed += connection.execute(statement).rowcount
+        return changed
+
+    # ---- Reading -------------------------------------------------------------------------------------------
+
+    def get(self, video_id: str) -> VideoRecord | None:
+        return self.get_many([video_id]).get(video_id)
+
+    def get_many(self, video_ids: Sequence[str]) -> dict[str, VideoRecord]:
+        """The known ones of these videos, by id."""
+        found: dict[str, VideoRecord] = {}
+        with self._engine.connect() as connection:
+            for batch in _batches(list(video_ids)):
+                query = sa.select(videos).where(videos.c.id.in_(batch), videos.c.removed.is_(False))
+                found |= {row["id"]: _record(row) for row in connection.execute(query).mappings()}
+        return found
+
+    def page(
+        self, after: str = "", limit: int = 100, state: VideoState | None = None, label: str | None = None
+    ) -> list[VideoRecord]:
+        """Up to `limit` videos in the order of their ids, behind `after`."""
+        query = sa.select(videos).where(videos.c.removed.is_(False), videos.c.id > after).order_by(videos.c.id)
+        if state is not None:
+            query = query.where(videos.c.state == state)
+        found: list[VideoRecord] = []
+        with self._engine.connect() as connection:
+            for row in connection.execute(query if label else query.limit(limit)).mappings():
+                if label is None or label in row["labels"] or label in row["predicted_labels"]:
+                    found.append(_record(row))
+                    if len(found) == limit:
+                        break
+        return found
+
+    def all(self, state: VideoState | None = None) -> Iterator[VideoRecord]:
+        """Every video, read in pages: the catalogue is never held in memory at once."""
+        after = ""
+        while batch := self.page(after, BATCH, state):
+            yield from batch
+            after = batch[-1].id
+
+    def ids(self) -> list[str]:
+        """The ids of all videos, removed ones too: events may refer to any of them."""
+        with self._engine.connect() as connection:
+            return list(connection.execute(sa.select(videos.c.id)).scalars())
+
+    def version(self) -> int:
+        """A number that grows with every write to the catalogue."""
+        with self._engine.connect() as connection:
+            return int(
+                connection.execute(sa.select(counters.c.value).where(counters.c.name == "catalogue")).scalar_one()
+            )
+
+    def changed_since(self, version: int) -> tuple[int, list[VideoRecord], list[str]]:
+        """(current version, videos written after `version`, ids removed after it), in one snapshot."""
+        with self._engine.connect() as connection:
+            current = int(
+                connection.execute(sa.select(counters.c.value).where(counters.c.name == "catalogue")).scalar_one()
+            )
+            rows = (
+                connection.execute(sa.select(videos).where(videos.c.version > version, videos.c.version <= current))
+                .mappings()
+                .all()
+            )
+        return (
+            current,
+            [_record(row) for row in rows if not row["removed"]],
+            [row["id"] for row in rows if row["removed"]],
+        )
+
+    def counts(self) -> dict[str, int]:
+        """Videos by state."""
+        query = sa.select(videos.c.state, sa.func.count()).where(videos.c.removed.is_(False)).group_by(videos.c.state)
+        with self._engine.connect() as connection:
+            return dict(connection.execute(query).tuples())
+
+    def event_count(self, video_id: str) -> int:
+        with self._engine.connect() as connection:
+            return int(connection.execute(sa.select(sa.func.count()).where(events.c.video_id == video_id)).scalar_one())
+
+    # ---- The encoder's queue -------------------------------------------------------------------------------
+
+    def _to_encode(self, encoder_id: str) -> sa.ColumnElement[bool]:
+        outdated = sa.and_(videos.c.state == VideoState.READY, videos.c.encoder_id.is_distinct_from(encoder_id))
+        return sa.and_(
+            videos.c.removed.is_(False),
+            videos.c.media_path.is_not(None),
+            sa.or_(videos.c.state == VideoState.PENDING, outdated),
+        )
+
+    def count_to_encode(self, encoder_id: str) -> int:
+        """Videos that `encoder_id` has still to see, claimed or not."""
+        with self._engine.connect() as connection:
+            return int(connection.execute(sa.select(sa.func.count()).where(self._to_encode(encoder_id))).scalar_one())
+
+    def claim(self, owner: str, limit: int, lease_s: float, encoder_id: str) -> list[VideoRecord]:
+        """Up to `limit` videos that now belong to `owner` for `lease_s` seconds and nobody else.
+
+        Pending videos, and ready ones that another encoder had encoded. Each claim counts as an attempt.
+        """
+        now = time.time()
+        free = sa.or_(videos.c.lease_until.is_(None), videos.c.lease_until < now)
+        chosen = (
+            sa.select(videos.c.id)
+            .where(self._to_encode(encoder_id), free)
+            .order_by(videos.c.created_at, videos.c.id)
+            .limit(limit)
+        )
+        with writing(self._engine) as connection:
+            if connection.dialect.name != "sqlite":
+                chosen = chosen.with_for_update(skip_locked=True)
+            ids = list(connection.execute(chosen).scalars())
+            if not ids:
+                return []
+            lease = {"lease_owner": owner, "lease_until": now + lease_s, "attempts": videos.c.attempts + 1}
+            connection.execute(sa.update(videos).where(videos.c.id.in_(ids)).values(lease))
+            rows = connection.execute(
+                sa.select(videos).where(videos.c.id.in_(ids)).order_by(videos.c.created_at, videos.c.id)
+            ).mappings()
+            return [_record(row) for row in rows]
+
+    def renew(self, owner: str, video_ids: Sequence[str], lease_s: float) -> None:
+        """Keeps claimed videos for another `lease_s` seconds."""
+        with writing(self._engine) as connection:
+            for batch in _batches(video_ids):
+                held = sa.and_(videos.c.id.in_(batch), videos.c.lease_owner == owner)
+                connection.execute(sa.update(videos).where(held).values(lease_until=time.time() + lease_s))
+
+    def release(self, owner: str) -> int:
+        """Gives back all that `owner` still holds, as if it had not been claimed."""
+        given_back = {
+            "lease_owner": None,
+            "lease_until": None,
+            "attempts": sa.func.max(videos.c.attempts - 1, 0),
+        }
+        with writing(self._engine) as connection:
+            if connection.dialect.name != "sqlite":
+                given_back["attempts"] = sa.func.greatest(videos.c.attempts - 1, 0)
+            return connection.execute(
+                sa.update(videos).where(videos.c.lease_owner == owner).values(given_back)
+            ).rowcount
+
+    def mark_ready(self, video_id: str, encoder_id: str, duration_s: float | None, thumbnail_path: str | None) -> None:
+        """The embedding of this video by this encoder is in the embedding table."""
+        values: dict[str, Any] = {
+            "state": VideoState.READY,
+            "reason": None,
+            "encoder_id": encoder_id,
+            "attempts": 0,
+        }
+        if duration_s is not None:
+            values["duration_s"] = duration_s
+        if thumbnail_path is not None:
+            values["thumbnail_path"] = thumbnail_path
+        self._update([video_id], values | {"lease_owner": None, "lease_until": None})
+
+    def mark_failed(self, video_id: str, reason: str, retry: bool = False) -> None:
+        """Gives a video up with a reason; with `retry`, only after `MAX_ATTEMPTS` claims, else it stays pending."""
+        state: Any = VideoState.FAILED
+        if retry:
+            state = sa.case(
+                (videos.c.attempts >= MAX_ATTEMPTS, VideoState.FAILED.value), else_=VideoState.PENDING.value
+            )
+        self._update([video_id], {"state": state, "reason": reason, "lease_owner": None, "lease_until": None})
+
+    def retry(self, video_ids: Sequence[str] | None = None) -> int:
+        """Makes failed videos (these, or all) pending again; returns how many."""
+        if video_ids is None:
+            video_ids = [record.id for record in self.all(VideoState.FAILED)]
+        values = {"state": VideoState.PENDING, "reason": None, "attempts": 0, "lease_until": None}
+        return self._update(video_ids, values, videos.c.state == VideoState.FAILED)
+
+    def encoded_twin(self, content_hash: str, encoder_id: str) -> VideoRecord | None:
+        """A video with the same bytes that this encoder has already encoded."""
+        query = sa.select(videos).where(
+            videos.c.content_hash == content_hash,
+            videos.c.encoder_id == encoder_id,
+            videos.c.state == VideoState.READY,
+        )
+        with self._engine.connect() as connection:
+            row = connection.execute(query.limit(1)).mappings().first()
+        return _record(row) if row else None
+
+    def set_predicted_labels(self, labels: Mapping[str, Mapping[str, float]]) -> None:
+        """Stores label confidences by video id."""
+        with writing(self._engine) as connection:
+            version = next_version(connection)
+            bound = sa.update(videos).where(videos.c.id == sa.bindparam("_id"))
+            bound = bound.values(predicted_labels=sa.bindparam("_labels", type_=sa.JSON), version=version)
+            for batch in _batches(list(labels.items())):
+                connection.execute(bound, [{"_id": video_id, "_labels": dict(found)} for video_id, found in batch])

@@ -1,0 +1,157 @@
+"""The event log in SQL: what viewers did, added once per event id, read back as histories and as a stream."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import sqlalchemy as sa
+
+from data.schema import Event
+from data.store.tables import events, videos
+from data.store.writing import insert_into, writing
+
+EventOutcome = Literal["accepted", "duplicate", "unknown_video"]
+INSERT_BATCH = 5_000
+READ_BATCH = 100_000
+HISTORY_LIMIT = 5_000
+COLUMNS = tuple(column.name for column in events.c if column.name != "seq")
+
+
+@dataclass(frozen=True)
+class History:
+    """A viewer's events, newest first: parallel arrays of length n.
+
+    `video_ids` and `types` are str objects, `values` float64 (NaN where there is none), `times` float64 seconds.
+    """
+
+    user_id: str
+    video_ids: np.ndarray
+    types: np.ndarray
+    values: np.ndarray
+    times: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.video_ids)
+
+
+class EventLog:
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+
+    def add(self, batch: Sequence[Event]) -> list[EventOutcome]:
+        """Commits a batch; one outcome per event, in order.
+
+        An event id that is already there (or twice in the batch) is a duplicate and changes nothing; an event
+        about an unknown video is refused alone.
+        """
+        if not batch:
+            return []
+        now = time.time()
+        rows = [event.model_dump(mode="json") | {"received_at": now} for event in batch]
+        outcomes: list[EventOutcome] = []
+        with writing(self._engine) as connection:
+            wanted = {row["video_id"] for row in rows}
+            known = set(connection.execute(sa.select(videos.c.id).where(videos.c.id.in_(wanted))).scalars())
+            ids = {row["event_id"] for row in rows}
+            seen = set(connection.execute(sa.select(events.c.event_id).where(events.c.event_id.in_(ids))).scalars())
+            fresh = []
+            for row in rows:
+                if row["video_id"] not in known:
+                    outcomes.append("unknown_video")
+                elif row["event_id"] in seen:
+                    outcomes.append("duplicate")
+                else:
+                    seen.add(row["event_id"])
+                    fresh.append(row)
+                    outcomes.append("accepted")
+            if fresh:
+                # Another process may add the same id between the look and the insert: it wins, nothing breaks.
+                connection.execute(
+                    insert_into(connection, events).on_conflict_do_nothing(index_elements=["event_id"]), fresh
+                )
+        return outcomes
+
+    def add_rows(self, rows: Sequence[Mapping[str, Any]]) -> int:
+        """Commits many validated rows about known videos (keys: `COLUMNS`); returns how many were new.
+
+        The importers' way in: one transaction a call, ids that are already there are passed over.
+        """
+        if not rows:
+            return 0
+        with writing(self._engine) as connection:
+            before = connection.execute(_COUNT).scalar_one()
+            statement = insert_into(connection, events).on_conflict_do_nothing(index_elements=["event_id"])
+            for start in range(0, len(rows), INSERT_BATCH):
+                connection.execute(statement, rows[start : start + INSERT_BATCH])
+            return int(connection.execute(_COUNT).scalar_one() - before)
+
+    def history(self, user_id: str, limit: int = HISTORY_LIMIT) -> History:
+        """The newest events of a viewer (by the time they occurred; ties: the later added first)."""
+        newest = sa.select(events.c.video_id, events.c.type, events.c.value, events.c.occurred_at).where(
+            events.c.user_id == user_id
+        )
+        with self._engine.connect() as connection:
+            rows = connection.execute(
+                newest.order_by(events.c.occurred_at.desc(), events.c.seq.desc()).limit(limit)
+            ).all()
+        columns = list(zip(*rows, strict=True)) or [(), (), (), ()]
+        return History(
+            user_id,
+            np.array(columns[0], dtype=object),
+            np.array(columns[1], dtype=object),
+            np.array([np.nan if value is None else value for value in columns[2]], dtype=np.float64),
+            np.array(columns[3], dtype=np.float64),
+        )
+
+    def frames(self, until_seq: int | None = None) -> Iterator[pd.DataFrame]:
+        """All events in the order they were added, in frames of up to `READ_BATCH` rows.
+
+        Columns: seq, user_id, video_id, type, value, occurred_at, country.
+        """
+        columns = [events.c[name] for name in ("seq", "user_id", "video_id", "type", "value", "occurred_at", "country")]
+        after = 0
+        while True:
+            query = sa.select(*columns).where(events.c.seq > after).order_by(events.c.seq).limit(READ_BATCH)
+            if until_seq is not None:
+                query = query.where(events.c.seq <= until_seq)
+            with self._engine.connect() as connection:
+                rows = connection.execute(query).all()
+            if not rows:
+                return
+            after = rows[-1][0]
+            yield pd.DataFrame.from_records(rows, columns=[column.name for column in columns])
+
+    def last_seq(self) -> int:
+        """The number of the newest event, 0 without any."""
+        with self._engine.connect() as connection:
+            return int(connection.execute(sa.select(sa.func.coalesce(sa.func.max(events.c.seq), 0))).scalar_one())
+
+    def count(self) -> int:
+        with self._engine.connect() as connection:
+            return int(connection.execute(_COUNT).scalar_one())
+
+    def tail(self, limit: int = 20, user_id: str | None = None) -> list[dict[str, Any]]:
+        """The newest events, as rows of `COLUMNS`, newest first."""
+        query = sa.select(*[events.c[name] for name in COLUMNS]).order_by(events.c.seq.desc()).limit(limit)
+        if user_id is not None:
+            query = query.where(events.c.user_id == user_id)
+        with self._engine.connect() as connection:
+            return [dict(row) for row in connection.execute(query).mappings()]
+
+    def viewers(self, limit: int = 100) -> list[tuple[str, int]]:
+        """(viewer, number of events) of the viewers with most events, for people who want to try some."""
+        number = sa.func.count()
+        query = (
+            sa.select(events.c.user_id, number)
+            .group_by(events.c.user_id)
+            .order_by(number.desc(), events.c.user_id)
+            .limit(limit)
+        )
+        with self._engine.connect() as connection:
+            return [(user, int(count)) for user, count in connection.execute(query).tuples()]
+
+
+_COUNT = sa.select(sa.func.count()).select_from(events)

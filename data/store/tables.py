@@ -1,0 +1,92 @@
+"""The tables. Times are seconds since 1970 UTC; lists and mappings are JSON."""
+
+import sqlalchemy as sa
+
+metadata = sa.MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+    }
+)
+
+#: SQLite numbers rows by itself only when the key is exactly INTEGER.
+_Serial = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+
+videos = sa.Table(
+    "videos",
+    metadata,
+    sa.Column("id", sa.String(200), primary_key=True),
+    sa.Column("title", sa.Text, nullable=False),
+    sa.Column("description", sa.Text, nullable=False),
+    sa.Column("tags", sa.JSON, nullable=False),
+    sa.Column("labels", sa.JSON, nullable=False),
+    sa.Column("duration_s", sa.Double),
+    sa.Column("published_at", sa.Double),
+    sa.Column("available_from", sa.Double),
+    sa.Column("available_until", sa.Double),
+    sa.Column("regions", sa.JSON, nullable=False),
+    sa.Column("rating", sa.Integer),
+    sa.Column("creator", sa.String(200)),
+    sa.Column("series", sa.String(200)),
+    sa.Column("episode", sa.Integer),
+    sa.Column("media_path", sa.Text),
+    sa.Column("content_hash", sa.String(64)),
+    sa.Column("hidden", sa.Boolean, nullable=False),
+    # What the system found out.
+    sa.Column("state", sa.String(20), nullable=False),
+    sa.Column("reason", sa.Text),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("lease_owner", sa.String(100)),
+    sa.Column("lease_until", sa.Double),
+    sa.Column("encoder_id", sa.String(200)),
+    sa.Column("predicted_labels", sa.JSON, nullable=False),
+    sa.Column("thumbnail_path", sa.Text),
+    sa.Column("created_at", sa.Double, nullable=False),
+    sa.Column("updated_at", sa.Double, nullable=False),
+    sa.Column("removed", sa.Boolean, nullable=False),
+    # The value of the catalogue counter when the row was last written: readers ask for what is newer.
+    sa.Column("version", sa.BigInteger, nullable=False),
+    sa.Index(None, "state", "lease_until"),
+    sa.Index(None, "content_hash"),
+    sa.Index(None, "version"),
+)
+
+events = sa.Table(
+    "events",
+    metadata,
+    sa.Column("seq", _Serial, primary_key=True),
+    sa.Column("event_id", sa.String(200), nullable=False, unique=True),
+    sa.Column("user_id", sa.String(200), nullable=False),
+    sa.Column("video_id", sa.String(200), sa.ForeignKey("videos.id"), nullable=False),
+    sa.Column("type", sa.String(20), nullable=False),
+    sa.Column("value", sa.Double),
+    sa.Column("duration_s", sa.Double),
+    sa.Column("occurred_at", sa.Double, nullable=False),
+    sa.Column("received_at", sa.Double, nullable=False),
+    sa.Column("session_id", sa.String(200)),
+    sa.Column("request_id", sa.String(200)),
+    sa.Column("surface", sa.String(200)),
+    sa.Column("position", sa.Integer),
+    sa.Column("country", sa.String(2)),
+    sa.Index(None, "user_id", "seq"),
+)
+
+#: Counters that tell readers cheaply whether anything changed.
+counters = sa.Table(
+    "counters",
+    metadata,
+    sa.Column("name", sa.String(50), primary_key=True),
+    sa.Column("value", sa.BigInteger, nullable=False),
+)
+
+api_keys = sa.Table(
+    "api_keys",
+    metadata,
+    sa.Column("id", sa.String(32), primary_key=True),
+    sa.Column("name", sa.String(200), nullable=False),
+    sa.Column("role", sa.String(20), nullable=False),
+    sa.Column("secret_hash", sa.String(64), nullable=False, unique=True),
+    sa.Column("created_at", sa.Double, nullable=False),
+    sa.Column("revoked_at", sa.Double),
+)

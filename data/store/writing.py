@@ -1,0 +1,27 @@
+"""What every write shares: a transaction that takes the write lock at its start, and the catalogue counter."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from data.store.tables import counters
+
+
+@contextmanager
+def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """A transaction that waits for its turn to write (SQLite: BEGIN IMMEDIATE) and commits at the end."""
+    with engine.connect().execution_options(writes=True) as connection, connection.begin():
+        yield connection
+
+
+def insert_into(connection: sa.Connection, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
+    """An INSERT of the connected dialect, which has `on_conflict_do_update` and `on_conflict_do_nothing`."""
+    return sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)
+
+
+def next_version(connection: sa.Connection) -> int:
+    """Counts the catalogue one up and returns the new value; holds other catalogue writers until commit."""
+    bump = sa.update(counters).where(counters.c.name == "catalogue").values(value=counters.c.value + 1)
+    return int(connection.execute(bump.returning(counters.c.value)).scalar_one())
