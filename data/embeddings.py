@@ -69,7 +69,8 @@ class EmbeddingTable:
         table = cls.open(folder)
         if (table.encoder_id, table.dim) != (encoder_id, dim):
             raise CorruptFileError(
-                f"{folder} holds {table.dim}-dimensional vectors of {table.encoder_id}, not {dim}-dimensional ones of {encoder_id}"
+                f"{folder} holds {table.dim}-dimensional vectors of {table.encoder_id},"
+                f" not {dim}-dimensional ones of {encoder_id}"
             )
         return table
 

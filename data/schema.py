@@ -65,6 +65,9 @@ def to_rfc3339(seconds: float) -> str:
 Timestamp = Annotated[float, BeforeValidator(to_timestamp)]
 
 
+#: Confidence from which a predicted label is shown and filtered by.
+SURE_FROM = 0.5
+
 # ---- Videos ------------------------------------------------------------------------------------------------
 
 
@@ -124,6 +127,12 @@ class VideoRecord(Video):
     thumbnail_path: str | None = None
     created_at: float = 0.0
     updated_at: float = 0.0
+
+    @property
+    def shown_labels(self) -> list[str]:
+        """The owner's labels; where there are none, what the label head is sure of, surest first."""
+        sure = [name for name, confidence in self.predicted_labels.items() if confidence >= SURE_FROM]
+        return self.labels or sorted(sure, key=lambda name: -self.predicted_labels[name])
 
 
 # ---- Events ------------------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ def _batches(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
     return (items[start : start + BATCH] for start in range(0, len(items), BATCH))
 
 
-def _record(row: Mapping[str, Any]) -> VideoRecord:
+def _record(row: sa.RowMapping) -> VideoRecord:
     return VideoRecord.model_construct(
         **{name: row[name] for name in VideoRecord.model_fields} | {"state": VideoState(row["state"])}
     )
@@ -49,7 +49,7 @@ class Catalogue:
                 self._upsert_batch(connection, batch, now, version)
 
     def _upsert_batch(self, connection: sa.Connection, batch: Sequence[Video], now: float, version: int) -> None:
-        fresh = {
+        fresh: dict[str, Any] = {
             "reason": None, "attempts": 0, "encoder_id": None, "predicted_labels": {}, "thumbnail_path": None,
             "created_at": now, "updated_at": now, "removed": False, "version": version,
         }  # fmt: skip
@@ -66,7 +66,9 @@ class Catalogue:
             sa.and_(new.content_hash.is_(None), videos.c.media_path.is_distinct_from(new.media_path)),
             videos.c.removed,
         )
-        update = {name: new[name] for name in (*_OWNERS_FIELDS, "updated_at", "removed", "version") if name != "id"}
+        update: dict[str, Any] = {
+            name: new[name] for name in (*_OWNERS_FIELDS, "updated_at", "removed", "version") if name != "id"
+        }
         # A duration that was probed is better than none.
         update["duration_s"] = sa.func.coalesce(new.duration_s, videos.c.duration_s)
         for name in ("state", "reason", "attempts", "encoder_id", "thumbnail_path", "predicted_labels"):
@@ -220,7 +222,7 @@ class Catalogue:
 
     def release(self, owner: str) -> int:
         """Gives back all that `owner` still holds, as if it had not been claimed."""
-        given_back = {
+        given_back: dict[str, Any] = {
             "lease_owner": None,
             "lease_until": None,
             "attempts": sa.func.max(videos.c.attempts - 1, 0),
@@ -231,6 +233,12 @@ class Catalogue:
             return connection.execute(
                 sa.update(videos).where(videos.c.lease_owner == owner).values(given_back)
             ).rowcount
+
+    def lease_owners(self) -> list[str]:
+        """Who holds claims at this moment, expired leases too."""
+        query = sa.select(videos.c.lease_owner).where(videos.c.lease_owner.is_not(None)).distinct()
+        with self._engine.connect() as connection:
+            return [str(owner) for owner in connection.execute(query).scalars()]
 
     def mark_ready(self, video_id: str, encoder_id: str, duration_s: float | None, thumbnail_path: str | None) -> None:
         """The embedding of this video by this encoder is in the embedding table."""

@@ -1,0 +1,347 @@
+"""Tables of events (CSV, JSON lines, Parquet) -> the event log, a million rows at a time.
+
+Rows are checked a chunk at a time with the rules of `data.schema.Event`, column by column, because a Python
+object per row would take minutes; a test holds the two to the same verdicts.
+"""
+
+import csv
+import gzip
+import hashlib
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+import orjson
+import pandas as pd
+
+from data.importers.report import ImportProblem, ImportReport
+from data.progress import progress
+from data.schema import EARLIEST_TIME, LATEST_TIME, SIGNALS, Event, EventType
+from data.store import Store
+
+CHUNK_ROWS = 50_000
+REQUIRED = ("user_id", "video_id", "type", "occurred_at")
+FIELDS = tuple(Event.model_fields)
+_IDENTIFIERS = ("event_id", "user_id", "video_id", "session_id", "request_id", "surface")
+_NUMBERS = {"value": (0.0, 1.0), "duration_s": (0.0, 1e6), "position": (0, 10_000)}
+_TAKES_VALUE = [name.value for name in EventType if SIGNALS[name].takes_value]
+
+
+def import_events(
+    store: Store,
+    path: Path,
+    reports: Path,
+    columns: Mapping[str, str] | None = None,
+    constants: Mapping[str, str] | None = None,
+) -> ImportReport:
+    """Imports a table of events.
+
+    `columns` maps our field names to the file's column names (`{"user_id": "userId"}`), `constants` gives fields
+    that are the same in every row (`{"type": "watch"}`). Rows without `event_id` get one made from their content,
+    so that importing a file twice adds nothing. Raises ImportProblem when the file cannot be read at all or
+    lacks a required column.
+    """
+    columns, constants = dict(columns or {}), dict(constants or {})
+    unknown = [name for name in (*columns, *constants) if name not in FIELDS]
+    if unknown:
+        raise ImportProblem(f"no such event field: {', '.join(unknown)}; the fields are {', '.join(FIELDS)}")
+    if not path.is_file():
+        raise ImportProblem(f"{path}: no such file")
+    report = ImportReport(str(path), reports)
+    with progress(f"events from {path.name}", None, "rows") as advance:
+        add_chunks(store, _renamed(_read(path, report), columns, constants, path), report, advance)
+    return report.finish()
+
+
+def add_chunks(store: Store, chunks: Iterable["Chunk"], report: ImportReport, advance: Callable[[int], None]) -> None:
+    """Validates chunks of rows and commits them one by one; counts into the report."""
+    known = set(store.catalogue.ids())
+    for chunk in chunks:
+        report.read += len(chunk.frame)
+        rows, rejections = validate(chunk, known)
+        report.reject_all(rejections)
+        added = store.events.add_rows(rows)
+        report.kept += added
+        report.duplicates += len(rows) - added
+        advance(len(chunk.frame))
+
+
+# ---- Reading: any format -> chunks of raw columns ------------------------------------------------------------
+
+
+@dataclass
+class Chunk:
+    """Some rows of a source: raw values by column, and the number of each row in the source (from 1)."""
+
+    frame: pd.DataFrame
+    numbers: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+
+
+def _read(path: Path, report: ImportReport) -> Iterator[Chunk]:
+    name = path.name.removesuffix(".gz").lower()
+    if name.endswith((".csv", ".tsv")):
+        return _read_csv(path, "\t" if name.endswith(".tsv") else ",", report)
+    if name.endswith((".jsonl", ".ndjson")):
+        return _read_jsonl(path, report)
+    if name.endswith(".parquet"):
+        return _read_parquet(path)
+    raise ImportProblem(f"{path}: what format is this? Name it .csv, .tsv, .jsonl or .parquet (.gz may follow)")
+
+
+def _text(path: Path) -> TextIO:
+    opened = gzip.open if path.suffix == ".gz" else open
+    return opened(path, "rt", encoding="utf-8-sig", errors="replace", newline="")  # type: ignore[operator,no-any-return]
+
+
+def _read_csv(path: Path, delimiter: str, report: ImportReport) -> Iterator[Chunk]:
+    with _text(path) as file:
+        lines = csv.reader(file, delimiter=delimiter)
+        header = next(lines, None)
+        if not header:
+            raise ImportProblem(f"{path}: the file is empty; its first line must name the columns")
+        rows: list[list[str]] = []
+        numbers: list[int] = []
+        number = 0
+        while True:
+            try:
+                line = next(lines)
+            except StopIteration:
+                break
+            except csv.Error as error:
+                number += 1
+                report.read += 1
+                report.reject(number, "unreadable", str(error), None)
+                continue
+            if not line:
+                continue
+            number += 1
+            if len(line) != len(header):
+                report.read += 1
+                report.reject(number, "columns", f"{len(line)} fields, the header has {len(header)}", line)
+                continue
+            rows.append(line)
+            numbers.append(number)
+            if len(rows) == CHUNK_ROWS:
+                yield _chunk(pd.DataFrame(rows, columns=header, dtype=object), numbers)
+                rows, numbers = [], []
+        yield _chunk(pd.DataFrame(rows, columns=header, dtype=object), numbers)
+
+
+def _read_jsonl(path: Path, report: ImportReport) -> Iterator[Chunk]:
+    with _text(path) as file:
+        rows: list[dict[str, Any]] = []
+        numbers: list[int] = []
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            try:
+                row = orjson.loads(line)
+                if not isinstance(row, dict):
+                    raise ValueError("not a JSON object")
+            except ValueError as error:
+                report.read += 1
+                report.reject(number, "unreadable", str(error), line.strip()[:1000])
+                continue
+            rows.append(row)
+            numbers.append(number)
+            if len(rows) == CHUNK_ROWS:
+                yield _chunk(pd.DataFrame(rows, dtype=object), numbers)
+                rows, numbers = [], []
+        yield _chunk(pd.DataFrame(rows, dtype=object), numbers)
+
+
+def _read_parquet(path: Path) -> Iterator[Chunk]:
+    import pyarrow
+    import pyarrow.parquet as parquet
+
+    try:
+        file = parquet.ParquetFile(path)
+    except (pyarrow.ArrowInvalid, OSError) as error:
+        raise ImportProblem(f"{path}: not a Parquet file: {error}") from error
+    number = 0
+    for batch in file.iter_batches(CHUNK_ROWS):
+        frame = batch.to_pandas().astype(object)
+        yield _chunk(frame, range(number + 1, number + len(frame) + 1))
+        number += len(frame)
+
+
+def _chunk(frame: pd.DataFrame, numbers: Iterable[int]) -> Chunk:
+    return Chunk(frame, np.fromiter(numbers, np.int64))
+
+
+def _renamed(
+    chunks: Iterator[Chunk], columns: Mapping[str, str], constants: Mapping[str, str], path: Path
+) -> Iterator[Chunk]:
+    for chunk in chunks:
+        frame = chunk.frame
+        missing = [name for name in columns.values() if name not in frame.columns]
+        if missing and len(frame):
+            raise ImportProblem(
+                f"{path}: no column {', '.join(missing)}; the file has {', '.join(map(str, frame.columns))}"
+            )
+        picked = {name: frame[columns.get(name, name)] for name in FIELDS if columns.get(name, name) in frame.columns}
+        frame = pd.DataFrame(picked, dtype=object).assign(**constants)
+        absent = [name for name in REQUIRED if name not in frame.columns]
+        if absent and len(chunk.frame):
+            raise ImportProblem(
+                f"{path}: which column is {', '.join(absent)}? Say it with --map FIELD=COLUMN, or --set FIELD=VALUE;"
+                f" the file has {', '.join(map(str, chunk.frame.columns))}"
+            )
+        if len(frame):
+            yield Chunk(frame.reset_index(drop=True), chunk.numbers)
+
+
+# ---- Checking: columns -> rows for the log -------------------------------------------------------------------
+
+
+def validate(
+    chunk: Chunk, known_videos: set[str]
+) -> tuple[list[dict[str, Any]], list[tuple[int, str, str, dict[Any, Any]]]]:
+    """(rows for `EventLog.add_rows`, rejections as (row number, reason, detail, content)) of a chunk."""
+    raw = chunk.frame
+    checks = _Checks(len(raw))
+    out: dict[str, Any] = {}
+    for name in _IDENTIFIERS:
+        out[name] = _identifiers(raw, name, checks)
+    out["type"] = _types(raw["type"], checks)
+    for name, (low, high) in _NUMBERS.items():
+        out[name] = _numbers(raw, name, low, high, checks)
+    checks.reject(
+        np.isin(out["type"].astype(str), _TAKES_VALUE) & np.isnan(out["value"]),
+        "value",
+        "value is required for watch and rate events: a fraction from 0 to 1",
+    )
+    out["occurred_at"] = _times(raw["occurred_at"], checks)
+    out["country"] = _countries(raw, checks)
+    unknown = ~np.fromiter((name in known_videos for name in out["video_id"]), bool, len(raw))
+    checks.reject(unknown, "unknown_video", "no such video in the catalogue: add it before its events")
+
+    good = np.flatnonzero(checks.reason == "")
+    now = time.time()
+    columns = {name: _optional(values[good]) for name, values in out.items()}
+    columns["event_id"] = [
+        given or _made_id(*content)
+        for given, *content in zip(
+            *(columns[name] for name in ("event_id", "user_id", "video_id", "type", "value", "occurred_at")),
+            strict=True,
+        )
+    ]
+    columns["position"] = [None if value is None else int(value) for value in columns["position"]]
+    rows = [dict(zip(columns, values, strict=True), received_at=now) for values in zip(*columns.values(), strict=True)]
+    bad = np.flatnonzero(checks.reason != "")
+    contents = raw.iloc[bad].to_dict("records") if len(bad) else []
+    rejections = [
+        (int(chunk.numbers[row]), str(checks.reason[row]), str(checks.detail[row]), content)
+        for row, content in zip(bad, contents, strict=True)
+    ]
+    return rows, rejections
+
+
+class _Checks:
+    """The first complaint about each row."""
+
+    def __init__(self, rows: int) -> None:
+        self.reason = np.full(rows, "", dtype=object)
+        self.detail = np.full(rows, "", dtype=object)
+
+    def reject(self, bad: np.ndarray, reason: str, detail: str) -> None:
+        first = bad & (self.reason == "")
+        self.reason[first] = reason
+        self.detail[first] = detail
+
+
+def _missing(values: pd.Series) -> np.ndarray:
+    return (values.isna() | (values == "")).to_numpy(bool)
+
+
+def _identifiers(raw: pd.DataFrame, name: str, checks: _Checks) -> np.ndarray:
+    required = name in REQUIRED
+    if name not in raw.columns:
+        return np.full(len(raw), None, dtype=object)
+    column = raw[name]
+    missing = _missing(column)
+    # Whole numbers are the commonest identifiers in Parquet and JSON files; other types are mistakes.
+    texts = column.map(lambda value: value.strip() if isinstance(value, str) else _whole_number(value))
+    wrong = texts.isna().to_numpy() & ~missing
+    filled = texts.fillna("")
+    long = (filled.str.len() > 200).to_numpy(bool)
+    control = filled.str.contains(r"[\x00-\x1f]", regex=True).to_numpy(bool)
+    blank = (filled == "").to_numpy(bool) & ~missing & ~wrong
+    if required:
+        checks.reject(missing, name, f"{name} is missing")
+    checks.reject(
+        wrong | long | control | blank, name, f"{name} must be a text of 1 to 200 characters, no control ones"
+    )
+    return _none_where(missing, filled)
+
+
+def _whole_number(value: Any) -> str | None:
+    if isinstance(value, bool | np.bool_):
+        return None
+    if isinstance(value, int | np.integer) or (isinstance(value, float) and value.is_integer()):
+        return str(int(value))
+    return None
+
+
+def _types(column: pd.Series, checks: _Checks) -> np.ndarray:
+    known = {name.value for name in EventType}
+    checks.reject(_missing(column), "type", "type is missing")
+    fine = column.isin(known).to_numpy(bool)
+    checks.reject(~fine, "type", f"type must be one of {', '.join(sorted(known))}")
+    return np.where(fine, column.to_numpy(object), "")
+
+
+def _numbers(raw: pd.DataFrame, name: str, low: float, high: float, checks: _Checks) -> np.ndarray:
+    if name not in raw.columns:
+        return np.full(len(raw), np.nan)
+    missing = _missing(raw[name])
+    numbers = pd.to_numeric(raw[name], errors="coerce").to_numpy(np.float64, na_value=np.nan)
+    outside = ~missing & ~((numbers >= low) & (numbers <= high))
+    if name == "position":
+        outside |= ~missing & (numbers != np.floor(numbers))
+    checks.reject(outside, name, f"{name} must be a number from {low:g} to {high:g}")
+    return np.where(missing, np.nan, numbers)
+
+
+def _times(column: pd.Series, checks: _Checks) -> np.ndarray:
+    checks.reject(_missing(column), "occurred_at", "occurred_at is missing")
+    seconds = pd.to_numeric(column, errors="coerce").to_numpy(np.float64, na_value=np.nan, copy=True)
+    texts = np.isnan(seconds) & ~_missing(column)
+    if texts.any():
+        parsed = pd.to_datetime(column[texts], errors="coerce", utc=True, format="ISO8601")
+        seconds[texts] = (parsed - pd.Timestamp(0, tz="UTC")).dt.total_seconds().to_numpy(np.float64)
+    outside = ~((seconds >= EARLIEST_TIME) & (seconds <= LATEST_TIME))
+    checks.reject(
+        outside,
+        "occurred_at",
+        "occurred_at must be seconds since 1970 or a text like 2026-01-31T20:15:00Z, before 2200",
+    )
+    return seconds
+
+
+def _countries(raw: pd.DataFrame, checks: _Checks) -> np.ndarray:
+    if "country" not in raw.columns:
+        return np.full(len(raw), None, dtype=object)
+    missing = _missing(raw["country"])
+    codes = raw["country"].astype(str).str.strip().str.upper()
+    checks.reject(~missing & ~codes.str.fullmatch("[A-Z]{2}").to_numpy(bool), "country", "country must be two letters")
+    return _none_where(missing, codes)
+
+
+def _none_where(missing: np.ndarray, texts: pd.Series) -> np.ndarray:
+    values = texts.to_numpy(object, copy=True)
+    values[missing] = None
+    return values
+
+
+def _optional(values: np.ndarray) -> list[Any]:
+    if values.dtype == np.float64:
+        return [None if value != value else value for value in values.tolist()]
+    return list(values)
+
+
+def _made_id(*content: object) -> str:
+    return "made-" + hashlib.blake2b(repr(content).encode(), digest_size=16).hexdigest()

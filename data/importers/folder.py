@@ -1,0 +1,121 @@
+"""A folder of video files -> pending catalogue entries. Knows file names and bytes; nothing of codecs."""
+
+import csv
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from data.files import sha256_of
+from data.importers.report import ImportProblem, ImportReport
+from data.progress import progress
+from data.schema import Video, first_error
+from data.store import Store
+
+EXTENSIONS = frozenset(
+    f".{name}"
+    for name in (
+        *("mp4", "m4v", "mov", "3gp", "mkv", "webm", "avi", "divx", "flv", "wmv", "asf", "ogv"),
+        *("mpg", "mpeg", "m2v", "vob", "ts", "m2ts", "mts", "mxf"),
+    )
+)
+COMMIT_EVERY = 200
+_LISTS = {"label": "labels", "labels": "labels", "tags": "tags", "regions": "regions"}
+_TEXTS = (
+    "title",
+    "description",
+    "creator",
+    "series",
+    "episode",
+    "rating",
+    "published_at",
+    "available_from",
+    "available_until",
+)
+
+
+def import_folder(store: Store, folder: Path, reports: Path, labels: Path | None = None) -> ImportReport:
+    """Adds every video file below `folder` (by its extension; links that lead out of it are refused).
+
+    A video's id is its path below the folder with `~` for `/` (an id stands in URLs), its title the file's name.
+    `labels` is a CSV with a column `path` (relative to the folder or to the CSV) and any of label/labels, tags,
+    regions (several split by `;`), title, description, creator, series, episode, rating, published_at,
+    available_from, available_until; its other columns are ignored. The same file again changes nothing. Raises
+    ImportProblem when the folder or the CSV cannot be used.
+    """
+    if not folder.is_dir():
+        raise ImportProblem(f"{folder}: no such folder")
+    root = folder.resolve()
+    described = _read_labels(labels, root) if labels else {}
+    paths = sorted(_video_files(root))
+    report = ImportReport(str(folder), reports)
+    batch: list[Video] = []
+    with progress(f"videos from {folder.name}", len(paths), "files") as advance:
+        for number, path in enumerate(paths, start=1):
+            report.read += 1
+            video = _video(path, root, described.pop(path, {}), number, report)
+            if video is not None:
+                batch.append(video)
+                report.kept += 1
+            if len(batch) == COMMIT_EVERY:
+                store.catalogue.upsert(batch)
+                batch = []
+            advance()
+    if batch:
+        store.catalogue.upsert(batch)
+    for path, row in described.items():
+        report.read += 1
+        report.reject(0, "no_such_file", f"{labels} names {path}, which is no video file below {folder}", row)
+    return report.finish()
+
+
+def _video_files(root: Path) -> Iterator[Path]:
+    for parent, folders, names in os.walk(root):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in names:
+            if Path(name).suffix.lower() in EXTENSIONS and not name.startswith("."):
+                yield Path(parent) / name
+
+
+def _video(path: Path, root: Path, row: Mapping[str, str], number: int, report: ImportReport) -> Video | None:
+    relative = path.relative_to(root).as_posix()
+    if not path.resolve().is_relative_to(root):
+        report.reject(number, "link_out_of_folder", f"{relative} is a link that leads out of the folder", relative)
+        return None
+    try:
+        fields: dict[str, object] = {name: row[name] for name in _TEXTS if row.get(name)}
+        for column, name in _LISTS.items():
+            if row.get(column):
+                fields[name] = [part.strip() for part in row[column].split(";") if part.strip()]
+        title = re.sub(r"[_\-.\s]+", " ", path.stem).strip()
+        described = {"title": title, **fields}
+        return Video.model_validate(
+            {**described, "id": relative.replace("/", "~"), "media_path": str(path), "content_hash": sha256_of(path)}
+        )
+    except OSError as error:
+        report.reject(number, "unreadable", f"{relative}: {error.strerror}", relative)
+    except ValidationError as error:
+        field, message = first_error(error)
+        report.reject(number, field, f"{relative}: {field}: {message}", dict(row))
+    return None
+
+
+def _read_labels(path: Path, root: Path) -> dict[Path, dict[str, str]]:
+    """The rows of a labels CSV by the file that each one describes; rows about files elsewhere are left out."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ImportProblem(f"{path}: cannot be read as CSV: {error}") from error
+    if rows and "path" not in rows[0]:
+        raise ImportProblem(f"{path}: needs a column 'path'; it has {', '.join(map(str, rows[0]))}")
+    beside = path.resolve().parent
+    described: dict[Path, dict[str, str]] = {}
+    for row in rows:
+        inside, sibling = root / row["path"], beside / row["path"]
+        file_meant = sibling if sibling.exists() and not inside.exists() else inside
+        if file_meant.is_relative_to(root):
+            described[file_meant] = row
+    return described

@@ -1,0 +1,142 @@
+"""Events -> who liked what, and how much: sparse viewer x video matrices and their id maps.
+
+The grading comes from the one signal table in `data.schema`. Knows nothing of models.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+from data.schema import SIGNALS, SKIP_BELOW, EventType
+from data.store import Store
+
+_TYPES = list(EventType)
+_CODE = {event_type.value: code for code, event_type in enumerate(_TYPES)}
+_WEIGHT = np.array([SIGNALS[name].weight for name in _TYPES], np.float32)
+_SLOPE = np.array([SIGNALS[name].slope for name in _TYPES], np.float32)
+_SKIP = np.array([np.nan if SIGNALS[name].skip is None else SIGNALS[name].skip for name in _TYPES], np.float32)
+_EXCLUDES_FROM = np.array([SIGNALS[name].excludes_from for name in _TYPES], np.float64)
+
+
+def type_codes(types: Iterable[str]) -> np.ndarray:
+    """Event type names -> int8 codes, the form that `signals` and `excludes` take."""
+    return np.fromiter((_CODE[name] for name in types), np.int8)
+
+
+def signals(codes: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """What each event says of its video, by the signal table: (n,) codes and values (NaN: none) -> (n,) float32."""
+    value = np.nan_to_num(values).astype(np.float32)
+    graded = _WEIGHT[codes] + _SLOPE[codes] * value
+    skip = _SKIP[codes]
+    return np.where(~np.isnan(skip) & (value < SKIP_BELOW), skip, graded).astype(np.float32)
+
+
+def excludes(codes: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Which events take their video out of the viewer's recommendations: (n,) -> (n,) bool."""
+    return np.nan_to_num(values) >= _EXCLUDES_FROM[codes]
+
+
+def strongest_of_each_type(group: np.ndarray, codes: np.ndarray, signal: np.ndarray) -> np.ndarray:
+    """The signals (n,) with all but the strongest of each type in each group set to 0.
+
+    Groups are numbers, one per video or per (viewer, video): watching twice is not liking twice.
+    """
+    order = np.lexsort((np.abs(signal), codes, group))
+    last = np.ones(len(order), bool)
+    last[:-1] = (np.diff(group[order]) != 0) | (np.diff(codes[order]) != 0)
+    kept = np.zeros_like(signal)
+    kept[order[last]] = signal[order[last]]
+    return kept
+
+
+@dataclass(frozen=True)
+class Interactions:
+    """What every viewer's events say of every video, one row per (viewer, video) that ever met.
+
+    viewers: (U,) and videos: (V,) ids, str objects. Of the n pairs, in the order of their last event:
+    viewer (n,) int32 and video (n,) int32 index them; signal (n,) float32 is the sum over the event types of the
+    strongest event of each type, so that watching twice is not liking twice; time (n,) float64 is the last event.
+    """
+
+    viewers: np.ndarray
+    videos: np.ndarray
+    viewer: np.ndarray
+    video: np.ndarray
+    signal: np.ndarray
+    time: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.viewer)
+
+    @cached_property
+    def positives(self) -> sp.csr_matrix:
+        """(U, V) float32: the signals above 0."""
+        liked = self.signal > 0
+        shape = (len(self.viewers), len(self.videos))
+        return sp.csr_matrix((self.signal[liked], (self.viewer[liked], self.video[liked])), shape, dtype=np.float32)
+
+    @cached_property
+    def row_of_viewer(self) -> dict[str, int]:
+        return {name: row for row, name in enumerate(self.viewers)}
+
+    @cached_property
+    def column_of_video(self) -> dict[str, int]:
+        return {name: column for column, name in enumerate(self.videos)}
+
+
+def load_interactions(store: Store, until_seq: int | None = None) -> Interactions:
+    """Reads the event log, up to event number `until_seq` where given, without holding its rows at once."""
+    return collect_interactions(store.events.frames(until_seq))
+
+
+def collect_interactions(frames: Iterable[pd.DataFrame]) -> Interactions:
+    """Folds frames of events (columns user_id, video_id, type, value, occurred_at) into interactions.
+
+    Showing a video says nothing of taste: impressions are passed over.
+    """
+    viewers: dict[str, int] = {}
+    videos: dict[str, int] = {}
+    parts: list[tuple[np.ndarray, ...]] = []
+    for frame in frames:
+        frame = frame[frame["type"] != EventType.IMPRESSION.value]
+        viewer = np.fromiter((viewers.setdefault(name, len(viewers)) for name in frame["user_id"]), np.int32)
+        video = np.fromiter((videos.setdefault(name, len(videos)) for name in frame["video_id"]), np.int32)
+        codes = type_codes(frame["type"])
+        values = frame["value"].to_numpy(np.float64, na_value=np.nan)
+        parts.append((viewer, video, codes, signals(codes, values), frame["occurred_at"].to_numpy(np.float64)))
+    if not parts:
+        parts = [tuple(np.zeros(0, kind) for kind in (np.int32, np.int32, np.int8, np.float32, np.float64))]
+    viewer, video, codes, signal, time = (np.concatenate(column) for column in zip(*parts, strict=True))
+    pair = viewer.astype(np.int64) * max(len(videos), 1) + video
+    signal = strongest_of_each_type(pair, codes, signal)
+    return _merge_pairs(_names(viewers), _names(videos), viewer, video, pair, signal, time)
+
+
+def _merge_pairs(
+    viewers: np.ndarray,
+    videos: np.ndarray,
+    viewer: np.ndarray,
+    video: np.ndarray,
+    pair: np.ndarray,
+    signal: np.ndarray,
+    time: np.ndarray,
+) -> Interactions:
+    _, first, group = np.unique(pair, return_index=True, return_inverse=True)
+    total = np.bincount(group, signal, len(first)).astype(np.float32)
+    newest = np.full(len(first), -np.inf)
+    np.maximum.at(newest, group, time)
+    # Of two pairs with the same last time the one that was logged later is the later one.
+    last_row = np.zeros(len(first), np.int64)
+    np.maximum.at(last_row, group, np.arange(len(pair)))
+    order = np.lexsort((last_row, newest))
+    return Interactions(viewers, videos, viewer[first][order], video[first][order], total[order], newest[order])
+
+
+def _names(index: dict[str, int]) -> np.ndarray:
+    names = np.empty(len(index), dtype=object)
+    names[:] = list(index)
+    return names

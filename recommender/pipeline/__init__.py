@@ -1,0 +1,148 @@
+"""The pipeline: a list of named stages, each timed, from a query to scored candidates and a slate.
+
+A request does not fail because a part of it did: a source that raises, or for which no time is left, is left out
+and named in the warnings; the popular source from memory is the last resort. The list of stages in `Pipeline` is
+the architecture.
+"""
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+from pydantic import BaseModel, Field
+
+from recommender.pipeline.stages import Candidates, Filter, Found, Query, Ranked, Scorer, Selector, Source, Trace
+
+log = logging.getLogger(__name__)
+
+
+class PipelineSettings(BaseModel):
+    candidates: int = Field(default=300, ge=10, le=5_000, description="candidates per source")
+    reserve: int = Field(default=500, ge=100, description="scored candidates that are kept for the next pages")
+    deadline_ms: float = Field(default=200.0, gt=0, description="after this no further source is asked")
+    content_weight: float = Field(default=0.3, ge=0, description="weight of content ranks beside collaborative's 1")
+    popular_prior_items: float = Field(default=0.5, ge=0, description="likes at which popularity counts half")
+    disabled_sources: list[str] = Field(default_factory=list)
+
+
+class Pipeline:
+    """Stages over the columns of one release; `size` is the number of its videos."""
+
+    def __init__(
+        self,
+        size: int,
+        filters: Sequence[Filter],
+        sources: Sequence[Source],
+        scorer: Scorer,
+        selector: Selector,
+        settings: PipelineSettings,
+    ) -> None:
+        self.size = size
+        self.filters = filters
+        self.sources = [source for source in sources if source.name not in settings.disabled_sources]
+        self.scorer = scorer
+        self.selector = selector
+        self.settings = settings
+
+    def rank(self, query: Query, trace: Trace) -> Ranked:
+        """The scored candidates of a request: at most `reserve`, at least `limit` where so many are eligible."""
+        started = time.perf_counter()
+        with timed(trace, "filters"):
+            eligible = self.eligible(query)
+        finds: list[Found] = []
+        answered: list[Source] = []
+        for source in self.sources:
+            found = self._ask(source, query, eligible, started, trace)
+            if found is not None:
+                finds.append(found)
+                answered.append(source)
+        with timed(trace, "score"):
+            candidates = _merge(answered, finds)
+            weights = np.array(
+                [query.weights.get(source.name, source.weight(query)) for source in answered], np.float32
+            )
+            scores = self.scorer.score(query, candidates, weights)
+            ranked = self._best(candidates, scores)
+        if len(ranked) < query.limit:
+            with timed(trace, "back_fill"):
+                ranked = _back_fill(ranked, eligible, query.limit)
+        return ranked
+
+    def eligible(self, query: Query) -> np.ndarray:
+        """(V,) bool: what every filter keeps."""
+        mask = np.ones(self.size, bool)
+        for each in self.filters:
+            kept = each.keep(query)
+            if kept is not None:
+                mask &= kept
+        return mask
+
+    def removed_by(self, query: Query, column: int) -> list[str]:
+        """The names of the filters that keep a video out of this request."""
+        kept = ((each.name, each.keep(query)) for each in self.filters)
+        return [name for name, mask in kept if mask is not None and not mask[column]]
+
+    def source_names(self, found_by: int) -> list[str]:
+        """The sources behind a `found_by` bit set."""
+        return [source.name for bit, source in enumerate(self.sources) if found_by >> bit & 1]
+
+    def _ask(self, source: Source, query: Query, eligible: np.ndarray, started: float, trace: Trace) -> Found | None:
+        if not source.enabled(query):
+            return None
+        if (time.perf_counter() - started) * 1000 > self.settings.deadline_ms:
+            trace.warnings.append(f"source {source.name} was left out: the deadline had passed")
+            return None
+        try:
+            with timed(trace, source.name):
+                found = source.candidates(query, eligible, max(self.settings.candidates, query.limit))
+        except Exception:
+            log.exception("source %s failed", source.name)
+            trace.warnings.append(f"source {source.name} was left out: it failed")
+            return None
+        trace.found[source.name] = len(found.columns)
+        return found
+
+    def _best(self, candidates: Candidates, scores: np.ndarray) -> Ranked:
+        order = np.lexsort((candidates.columns, -scores))[: self.settings.reserve]
+        bits = np.array([1 << self._bit(name) for name in candidates.sources], np.int64)
+        found_by = (candidates.ranks > 0).T @ bits
+        return Ranked(candidates.columns[order], scores[order], found_by[order].astype(np.uint8))
+
+    def _bit(self, name: str) -> int:
+        return next(bit for bit, source in enumerate(self.sources) if source.name == name)
+
+
+def _merge(sources: Sequence[Source], finds: Sequence[Found]) -> Candidates:
+    parts = [found.columns for found in finds] or [np.zeros(0, np.int64)]
+    columns, place = np.unique(np.concatenate(parts), return_inverse=True)
+    ranks = np.zeros((len(finds), len(columns)), np.int32)
+    start = 0
+    for row, found in enumerate(finds):
+        end = start + len(found.columns)
+        ranks[row, place[start:end]] = np.arange(1, len(found.columns) + 1)
+        start = end
+    return Candidates(columns, tuple(source.name for source in sources), ranks)
+
+
+def _back_fill(ranked: Ranked, eligible: np.ndarray, wanted: int) -> Ranked:
+    """Appends eligible videos that no source found, at score 0, so that a list is as long as it can be."""
+    left = eligible.copy()
+    left[ranked.columns] = False
+    more = np.flatnonzero(left)[: wanted - len(ranked)]
+    return Ranked(
+        np.concatenate([ranked.columns, more]),
+        np.concatenate([ranked.scores, np.zeros(len(more), np.float32)]),
+        np.concatenate([ranked.found_by, np.zeros(len(more), np.uint8)]),
+    )
+
+
+@contextmanager
+def timed(trace: Trace, stage: str) -> Iterator[None]:
+    """Adds the milliseconds of the block to the trace."""
+    started = time.perf_counter()
+    try:
+        yield
+    finally:
+        trace.timings_ms[stage] = trace.timings_ms.get(stage, 0.0) + (time.perf_counter() - started) * 1000

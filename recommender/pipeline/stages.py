@@ -1,0 +1,112 @@
+"""What passes between the stages of the pipeline, and what a stage of each kind looks like.
+
+filters -> sources -> merge -> scorer -> selector. Everything is arrays over the columns of one release.
+"""
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from recommender.profile import Profile
+
+
+@dataclass(frozen=True)
+class Query:
+    """One request. `now` is seconds since 1970; `labels` are OR-ed; `weights` overrides source weights by name."""
+
+    profile: Profile
+    limit: int
+    now: float
+    country: str | None = None
+    max_rating: int | None = None
+    labels: tuple[str, ...] = ()
+    not_labels: tuple[str, ...] = ()
+    exclude: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    weights: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What one source found: columns (k,) int64, best first, with its own scores (k,) float32."""
+
+    columns: np.ndarray
+    scores: np.ndarray
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The merged finds of all sources: columns (n,) int64; ranks (S, n) int32, 1 is best and 0 is not found."""
+
+    columns: np.ndarray
+    sources: tuple[str, ...]
+    ranks: np.ndarray
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """Scored candidates, best first: columns (n,) int64, scores (n,) float32, found_by (n,) uint8 (a bit a source)."""
+
+    columns: np.ndarray
+    scores: np.ndarray
+    found_by: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.columns)
+
+    def take(self, rows: np.ndarray) -> "Ranked":
+        return Ranked(self.columns[rows], self.scores[rows], self.found_by[rows])
+
+
+@dataclass
+class Trace:
+    """How a request went: milliseconds by stage, candidates by source, and what had to be left out."""
+
+    timings_ms: dict[str, float] = field(default_factory=dict)
+    found: dict[str, int] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+
+class Source(Protocol):
+    """Finds candidates."""
+
+    name: str
+
+    def enabled(self, query: Query) -> bool:
+        """Whether the source has anything to say to this request."""
+
+    def candidates(self, query: Query, eligible: np.ndarray, k: int) -> Found:
+        """Up to `k` columns among the eligible ones ((V,) bool)."""
+
+    def weight(self, query: Query) -> float:
+        """How much its ranks count, >= 0."""
+
+    def explain(self, query: Query, columns: np.ndarray) -> np.ndarray:
+        """For each column (n) the row of `query.profile.liked` that speaks most for it, -1 for none: (n,) int64."""
+
+
+class Filter(Protocol):
+    """Says which videos may be shown in this request, whoever found them."""
+
+    name: str
+
+    def keep(self, query: Query) -> np.ndarray | None:
+        """(V,) bool; None when it has nothing against any."""
+
+
+class Scorer(Protocol):
+    """Gives the candidates their scores."""
+
+    name: str
+
+    def score(self, query: Query, candidates: Candidates, weights: np.ndarray) -> np.ndarray:
+        """(n,) float32, higher is better; weights: (S,) of the sources."""
+
+
+class Selector(Protocol):
+    """Chooses the slate from scored candidates."""
+
+    name: str
+
+    def select(self, query: Query, ranked: Ranked) -> np.ndarray:
+        """Rows of `ranked` to show, in order, at most `query.limit`."""

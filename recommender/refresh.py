@@ -1,0 +1,289 @@
+"""Refresh: from what the database and the embedding table hold now to a published release.
+
+Phases write their files into a folder aside; a run that was killed is continued by the next one from the phase
+where it stopped, on the same frozen inputs. Gates look at the finished folder before it is published; the old
+release serves until then, and goes on serving when a gate fails.
+"""
+
+import secrets
+import shutil
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pandas as pd
+import scipy.sparse as sp
+from filelock import FileLock, Timeout
+
+from data.embeddings import EmbeddingTable
+from data.files import write_json
+from data.home import Home
+from data.interactions import load_interactions
+from data.progress import progress
+from data.store import Store
+from recommender import release as parts
+from recommender.collaborative import LatentFactors, fit_factors
+from recommender.index import VectorIndex
+from recommender.item_item import fit_item_weights
+from recommender.popularity import measure_popularity
+from recommender.release import Release, Releases
+from recommender.settings import RecommenderSettings
+
+BUILDING = ".building"
+MIN_RECALL = 0.98
+NO_ENCODER = "none"
+
+
+class RefreshError(RuntimeError):
+    """Nothing was published: another refresh runs, or there is nothing to build from."""
+
+
+class GateError(RefreshError):
+    """The built release did not pass a gate; the message names the number that failed."""
+
+
+@dataclass
+class RefreshReport:
+    """What a refresh did: the published release, seconds by phase, phases taken over from an interrupted run."""
+
+    release_id: str
+    facts: dict[str, Any]
+    seconds: dict[str, float] = field(default_factory=dict)
+    resumed: list[str] = field(default_factory=list)
+
+
+def refresh(store: Store, home: Home, settings: RecommenderSettings | None = None) -> RefreshReport:
+    """Builds, checks and publishes a release. Raises RefreshError (GateError) when nothing was published."""
+    settings = settings or RecommenderSettings()
+    home.releases.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(home.releases / ".refresh.lock")
+    try:
+        with lock.acquire(timeout=0):
+            return _Refresh(store, home, settings).run()
+    except Timeout:
+        raise RefreshError("another refresh is running; wait for it to end") from None
+
+
+def unpublished_release(store: Store, settings: RecommenderSettings) -> Release:
+    """A release in memory for a service that has none yet: the catalogue, and what is popular in it."""
+    videos = [record.id for record in store.catalogue.all()]
+    columns = {name: column for column, name in enumerate(videos)}
+    popularity = measure_popularity(store.events.frames(), columns, time.time(), settings.popularity)
+    return Release(
+        id="none",
+        manifest={
+            "id": "none",
+            "created_at": time.time(),
+            "encoder": NO_ENCODER,
+            "index": "none",
+            "collaborative": "none",
+        },
+        videos=videos,
+        index=VectorIndex.build(np.zeros((0, 1), np.float32), np.zeros(0, np.int64)),
+        factors=LatentFactors(np.zeros((len(videos), 1), np.float32), 1.0, 1.0),
+        item_weights=None,
+        popularity=popularity,
+    )
+
+
+class _Refresh:
+    def __init__(self, store: Store, home: Home, settings: RecommenderSettings) -> None:
+        self._store = store
+        self._settings = settings
+        self._releases = Releases(home.releases)
+        self._folder = home.releases / BUILDING
+        self._table = _table_of_most(store, home)
+        self._state: dict[str, Any] = {}
+
+    # ---- The run -------------------------------------------------------------------------------------------
+
+    def run(self) -> RefreshReport:
+        self._freeze()
+        report = RefreshReport(self._state["id"], {})
+        phases: list[tuple[str, Callable[[], None]]] = [
+            ("catalogue", self._write_videos),
+            ("factors", self._write_factors),
+            ("item weights", self._write_item_weights),
+            ("popularity", self._write_popularity),
+            ("index", self._write_index),
+            ("gates", self._pass_gates),
+        ]
+        with progress("refresh", len(phases) + 1, "phases") as advance:
+            for name, phase in phases:
+                if name in self._state["done"]:
+                    report.resumed.append(name)
+                else:
+                    started = time.perf_counter()
+                    phase()
+                    report.seconds[name] = time.perf_counter() - started
+                    self._state["done"].append(name)
+                    self._save_state()
+                advance()
+            report.facts = self._publish()
+            advance()
+        return report
+
+    def _freeze(self) -> None:
+        """Fixes what this release is built from, or takes up an interrupted run with the same inputs."""
+        inputs = {
+            "catalogue_version": self._store.catalogue.version(),
+            "encoder": self._table.encoder_id if self._table else NO_ENCODER,
+            "embeddings": len(self._table) if self._table else 0,
+            "settings": self._settings.model_dump(),
+        }
+        try:
+            self._state = orjson.loads((self._folder / ".state.json").read_bytes())
+        except (OSError, orjson.JSONDecodeError):
+            self._state = {}
+        if self._state.get("inputs") == inputs:
+            return
+        shutil.rmtree(self._folder, ignore_errors=True)
+        self._folder.mkdir()
+        self._state = {
+            "id": time.strftime("%Y%m%d-%H%M%S-", time.gmtime()) + secrets.token_hex(3),
+            "inputs": inputs,
+            "until_seq": self._store.events.last_seq(),
+            "done": [],
+        }
+        self._save_state()
+
+    def _save_state(self) -> None:
+        write_json(self._folder / ".state.json", self._state)
+
+    def _publish(self) -> dict[str, Any]:
+        facts = self._facts()
+        parts.seal(self._folder, facts)
+        (self._folder / ".state.json").unlink()
+        self._releases.adopt(self._folder, self._state["id"])
+        self._releases.publish(self._state["id"])
+        return facts
+
+    def _facts(self) -> dict[str, Any]:
+        index = self._built_index
+        return {
+            "id": self._state["id"],
+            "created_at": time.time(),
+            "encoder": self._state["inputs"]["encoder"],
+            "index": f"{index.kind}/{index.dim}" if len(index) else "none",
+            "collaborative": self._state["collaborative"],
+            "counts": {"videos": len(self._videos), "embeddings": len(index), **self._state["counts"]},
+            "until_seq": self._state["until_seq"],
+            **self._state["inputs"],
+            "gates": self._state["gates"],
+        }
+
+    # ---- The phases ----------------------------------------------------------------------------------------
+
+    def _write_videos(self) -> None:
+        videos = [record.id for record in self._store.catalogue.all()]
+        if not videos:
+            raise RefreshError("the catalogue is empty; add videos first (`watchnext videos add FOLDER`)")
+        parts.write_videos(self._folder, videos)
+
+    def _write_factors(self) -> None:
+        positives = self._positives
+        self._state["counts"] = {"viewers": positives.shape[0], "interactions": positives.nnz}
+        if positives.nnz:
+            factors = fit_factors(positives, self._settings.collaborative)
+            self._state["collaborative"] = f"als/{factors.items.shape[1]}"
+        else:
+            factors = LatentFactors(np.zeros((len(self._videos), 1), np.float32), 1.0, 1.0)
+            self._state["collaborative"] = "none"
+        parts.write_factors(self._folder, factors)
+
+    def _write_item_weights(self) -> None:
+        positives = self._positives
+        if positives.nnz and positives.shape[1] < self._settings.item_item.below_videos:
+            parts.write_item_weights(self._folder, fit_item_weights(positives, self._settings.item_item))
+            self._state["collaborative"] += "+ease"
+
+    def _write_popularity(self) -> None:
+        measured = measure_popularity(self._frames(), self._column_of, self._newest_time(), self._settings.popularity)
+        parts.write_popularity(self._folder, measured, self._settings.popularity)
+
+    def _write_index(self) -> None:
+        parts.write_index(self._folder, self._built_index)
+
+    def _pass_gates(self) -> None:
+        """Numbers must be finite, and an approximate index must find what an exact search finds."""
+        parts.seal(self._folder, {"id": self._state["id"], "created_at": 0.0})
+        built = parts.load_release(self._folder)
+        if len(built.videos) != len(built.factors.items) or len(built.videos) != len(built.popularity.world):
+            raise GateError("the parts of the release are about different numbers of videos")
+        for name, array in (("factors", built.factors.items), ("popularity", built.popularity.world)):
+            if not np.isfinite(array).all():
+                raise GateError(f"gate finite: {name} hold numbers that are not finite")
+        recall = _recall(built.index)
+        if recall < MIN_RECALL:
+            raise GateError(f"gate recall: {recall:.4f} of the exact neighbours are found, {MIN_RECALL} are needed")
+        self._state["gates"] = {"recall": recall}
+        (self._folder / parts.MANIFEST).unlink()
+
+    # ---- What several phases need --------------------------------------------------------------------------
+
+    @cached_property
+    def _videos(self) -> list[str]:
+        videos: list[str] = orjson.loads((self._folder / "videos.json").read_bytes())
+        return videos
+
+    @cached_property
+    def _column_of(self) -> dict[str, int]:
+        return {name: column for column, name in enumerate(self._videos)}
+
+    @cached_property
+    def _positives(self) -> sp.csr_matrix:
+        """(U, V) positive signals in the columns of this release."""
+        interactions = load_interactions(self._store, self._state["until_seq"])
+        column = np.fromiter((self._column_of.get(name, -1) for name in interactions.videos), np.int64)
+        here = column[interactions.video] >= 0
+        liked = here & (interactions.signal > 0)
+        shape = (len(interactions.viewers), len(self._videos))
+        cells = (interactions.viewer[liked], column[interactions.video[liked]])
+        return sp.csr_matrix((interactions.signal[liked], cells), shape, dtype=np.float32)
+
+    @cached_property
+    def _built_index(self) -> VectorIndex:
+        if self._table is None or len(self._table) == 0:
+            return VectorIndex.build(np.zeros((0, 1), np.float32), np.zeros(0, np.int64))
+        columns = np.fromiter((self._column_of.get(name, -1) for name in self._table.ids), np.int64)
+        here = columns >= 0
+        return VectorIndex.build(self._table.matrix[here], columns[here], self._settings.index)
+
+    def _frames(self) -> Iterable[pd.DataFrame]:
+        return self._store.events.frames(self._state["until_seq"])
+
+    def _newest_time(self) -> float:
+        """The time to which popularity is decayed: the newest event's, but never the future."""
+        newest = max((float(frame["occurred_at"].max()) for frame in self._frames()), default=time.time())
+        return min(newest, time.time())
+
+
+def _table_of_most(store: Store, home: Home) -> EmbeddingTable | None:
+    """The table of the encoder that most videos were last encoded with."""
+    encoded: dict[str, int] = {}
+    for record in store.catalogue.all():
+        if record.encoder_id is not None:
+            encoded[record.encoder_id] = encoded.get(record.encoder_id, 0) + 1
+    tables = [table for table in EmbeddingTable.all(home.embeddings) if table.encoder_id in encoded]
+    return max(tables, key=lambda table: encoded[table.encoder_id], default=None)
+
+
+def _recall(index: VectorIndex, queries: int = 100, k: int = 10) -> float:
+    """The share of exact neighbours among those that the index finds, over sampled rows; 1 for an exact index."""
+    if index.kind == "flat" or len(index) == 0:
+        return 1.0
+    _, vectors = index.vectors(index.ids)
+    sample = vectors[np.random.default_rng(0).choice(len(index), min(queries, len(index)), replace=False)]
+    exact = index.ids[np.argsort(-(sample @ vectors.T), axis=1)[:, :k]]
+    found, _ = index.search(sample, k)
+    return float(np.mean([len(np.intersect1d(a, b)) / k for a, b in zip(exact, found, strict=True)]))
+
+
+def building_folder(home: Home) -> Path:
+    """Where an interrupted refresh left what it had done."""
+    return home.releases / BUILDING

@@ -1,0 +1,21 @@
+"""The settings of all parts of the recommender in one model, as `watchnext.toml` has them under [recommender]."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from recommender.collaborative import CollaborativeSettings
+from recommender.index import IndexSettings
+from recommender.item_item import ItemItemSettings
+from recommender.pipeline import PipelineSettings
+from recommender.popularity import PopularitySettings
+from recommender.profile import ProfileSettings
+
+
+class RecommenderSettings(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    index: IndexSettings = Field(default_factory=IndexSettings)
+    collaborative: CollaborativeSettings = Field(default_factory=CollaborativeSettings)
+    item_item: ItemItemSettings = Field(default_factory=ItemItemSettings)
+    popularity: PopularitySettings = Field(default_factory=PopularitySettings)
+    profile: ProfileSettings = Field(default_factory=ProfileSettings)
+    pipeline: PipelineSettings = Field(default_factory=PipelineSettings)
