@@ -4,9 +4,11 @@ An engine belongs to one release and never changes it; a service that wants a ne
 lets requests that have begun end on the old one.
 """
 
+import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -46,11 +48,9 @@ class Engine:
         self.view = view
         self.settings = settings
         choices = settings.pipeline
-        self._collaborative = CollaborativeSource(release.factors, release.item_weights)
-        self._content = ContentSource(release.index, choices.content_weight)
         sources: list[Source] = [
-            self._collaborative,
-            self._content,
+            CollaborativeSource(release.factors, release.item_weights),
+            ContentSource(release.index, choices.content_weight),
             PopularSource(release.popularity, choices.popular_prior_items),
         ]
         self.pipeline = Pipeline(
@@ -69,6 +69,12 @@ class Engine:
         except ReleaseError:
             release = unpublished_release(store, settings)
         return cls(release, CatalogueView.load(store.catalogue, release.videos), settings)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """What scored candidates depend on besides the question: the release and the settings."""
+        settings = hashlib.sha256(self.settings.model_dump_json().encode()).hexdigest()[:8]
+        return f"{self.release.id}:{settings}"
 
     @property
     def videos(self) -> list[str]:
@@ -142,22 +148,10 @@ class Engine:
             disliked=np.zeros(0, np.int64),
             watched=np.array([column]),
         )
-        chosen: list[Source] = []
-        if by in ("visual", "both"):
-            chosen.append(ContentSource(self.release.index, 1.0))
-        if by in ("cowatch", "both"):
-            chosen.append(self._collaborative)
-        pipeline = Pipeline(
-            len(self.videos),
-            self.pipeline.filters,
-            chosen,
-            self.pipeline.scorer,
-            self.pipeline.selector,
-            self.settings.pipeline.model_copy(update={"disabled_sources": []}),
-        )
-        asked = replace(query, profile=likes)
-        ranked = pipeline.rank(asked, Trace())
-        return ranked.take(np.flatnonzero(ranked.found_by)[: query.limit])
+        only = {"visual": {"content"}, "cowatch": {"collaborative"}, "both": {"content", "collaborative"}}[by]
+        asked = replace(query, profile=likes, weights=dict.fromkeys(only, 1.0))
+        ranked = self.pipeline.rank(asked, Trace(), only)
+        return ranked.take(np.arange(min(query.limit, len(ranked))))
 
     # ---- Why -----------------------------------------------------------------------------------------------
 

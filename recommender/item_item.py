@@ -7,6 +7,7 @@ memory grows with their square, so larger catalogues live from `recommender.coll
 import numpy as np
 import scipy.sparse as sp
 from pydantic import BaseModel, Field
+from scipy.linalg import lapack
 
 
 class ItemItemSettings(BaseModel):
@@ -42,10 +43,19 @@ def fit_item_weights(positives: sp.csr_matrix, settings: ItemItemSettings | None
     watched = np.diagonal(G) > 0
     regularization = settings.regularization or max(10.0, float(np.diagonal(G)[watched].mean()) if watched.any() else 0)
     G[np.diag_indices_from(G)] += regularization
-    P = np.linalg.inv(G)
+    P = _inverse(G)
     B = -P / np.diagonal(P)
     np.fill_diagonal(B, 0.0)
     return ItemWeights(_strongest(B, settings.neighbours))
+
+
+def _inverse(G: np.ndarray) -> np.ndarray:
+    """The inverse of a symmetric positive definite matrix, by Cholesky and in place: half the work of a general one."""
+    factor, failed = lapack.spotrf(G, lower=True, overwrite_a=True)
+    inverse, failed_too = lapack.spotri(factor, lower=True, overwrite_c=True)
+    if failed or failed_too:
+        raise np.linalg.LinAlgError("the item-item matrix is not positive definite; raise item_item.regularization")
+    return np.tril(inverse) + np.tril(inverse, -1).T
 
 
 def _strongest(B: np.ndarray, keep: int) -> sp.csr_matrix:

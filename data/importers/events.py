@@ -93,7 +93,7 @@ def _read(path: Path, report: ImportReport) -> Iterator[Chunk]:
 
 def _text(path: Path) -> TextIO:
     opened = gzip.open if path.suffix == ".gz" else open
-    return opened(path, "rt", encoding="utf-8-sig", errors="replace", newline="")  # type: ignore[operator,no-any-return]
+    return opened(path, "rt", encoding="utf-8-sig", errors="replace", newline="")
 
 
 def _read_csv(path: Path, delimiter: str, report: ImportReport) -> Iterator[Chunk]:

@@ -7,7 +7,7 @@ the architecture.
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -16,6 +16,8 @@ from pydantic import BaseModel, Field
 from recommender.pipeline.stages import Candidates, Filter, Found, Query, Ranked, Scorer, Selector, Source, Trace
 
 log = logging.getLogger(__name__)
+
+NAMED_FROM_SHARE = 0.1
 
 
 class PipelineSettings(BaseModel):
@@ -46,14 +48,19 @@ class Pipeline:
         self.selector = selector
         self.settings = settings
 
-    def rank(self, query: Query, trace: Trace) -> Ranked:
-        """The scored candidates of a request: at most `reserve`, at least `limit` where so many are eligible."""
+    def rank(self, query: Query, trace: Trace, only: Collection[str] | None = None) -> Ranked:
+        """The scored candidates of a request: at most `reserve`, at least `limit` where so many are eligible.
+
+        With `only`, none but the sources of these names are asked, and nothing is filled up.
+        """
         started = time.perf_counter()
         with timed(trace, "filters"):
             eligible = self.eligible(query)
         finds: list[Found] = []
         answered: list[Source] = []
         for source in self.sources:
+            if only is not None and source.name not in only:
+                continue
             found = self._ask(source, query, eligible, started, trace)
             if found is not None:
                 finds.append(found)
@@ -63,9 +70,8 @@ class Pipeline:
             weights = np.array(
                 [query.weights.get(source.name, source.weight(query)) for source in answered], np.float32
             )
-            scores = self.scorer.score(query, candidates, weights)
-            ranked = self._best(candidates, scores)
-        if len(ranked) < query.limit:
+            ranked = self._best(candidates, self.scorer.parts(query, candidates, weights))
+        if only is None and len(ranked) < query.limit:
             with timed(trace, "back_fill"):
                 ranked = _back_fill(ranked, eligible, query.limit)
         return ranked
@@ -104,11 +110,13 @@ class Pipeline:
         trace.found[source.name] = len(found.columns)
         return found
 
-    def _best(self, candidates: Candidates, scores: np.ndarray) -> Ranked:
+    def _best(self, candidates: Candidates, parts: np.ndarray) -> Ranked:
+        """The highest sums of parts; a source is named behind an item when a tenth of the score is its part."""
+        scores = parts.sum(axis=0)
         order = np.lexsort((candidates.columns, -scores))[: self.settings.reserve]
         bits = np.array([1 << self._bit(name) for name in candidates.sources], np.int64)
-        found_by = (candidates.ranks > 0).T @ bits
-        return Ranked(candidates.columns[order], scores[order], found_by[order].astype(np.uint8))
+        behind = (parts > 0) & (parts >= NAMED_FROM_SHARE * scores)
+        return Ranked(candidates.columns[order], scores[order], (behind.T @ bits)[order].astype(np.uint8))
 
     def _bit(self, name: str) -> int:
         return next(bit for bit, source in enumerate(self.sources) if source.name == name)

@@ -16,6 +16,6 @@ class ReciprocalRankFusion:
     def __init__(self, constant: float = 60.0) -> None:
         self._constant = constant
 
-    def score(self, query: Query, candidates: Candidates, weights: np.ndarray) -> np.ndarray:
+    def parts(self, query: Query, candidates: Candidates, weights: np.ndarray) -> np.ndarray:
         found = candidates.ranks > 0
-        return (np.where(found, 1.0 / (self._constant + candidates.ranks), 0.0).T @ weights).astype(np.float32)
+        return np.where(found, weights[:, None] / (self._constant + candidates.ranks), 0.0).astype(np.float32)

@@ -45,7 +45,8 @@ class Candidates:
 
 @dataclass(frozen=True)
 class Ranked:
-    """Scored candidates, best first: columns (n,) int64, scores (n,) float32, found_by (n,) uint8 (a bit a source)."""
+    """Scored candidates, best first: columns (n,) int64, scores (n,) float32, found_by (n,) uint8 (a bit for each
+    source that is behind the score)."""
 
     columns: np.ndarray
     scores: np.ndarray
@@ -99,8 +100,8 @@ class Scorer(Protocol):
 
     name: str
 
-    def score(self, query: Query, candidates: Candidates, weights: np.ndarray) -> np.ndarray:
-        """(n,) float32, higher is better; weights: (S,) of the sources."""
+    def parts(self, query: Query, candidates: Candidates, weights: np.ndarray) -> np.ndarray:
+        """(S, n) float32: what each source adds to each score, higher is better; weights: (S,) of the sources."""
 
 
 class Selector(Protocol):

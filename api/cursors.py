@@ -1,0 +1,75 @@
+"""Cursors: the rest of a slate that was frozen when its first page was made.
+
+A cursor carries the remaining candidates itself, so the next page neither repeats nor skips whatever happens to
+the cache, the history or the release in between; what may no longer be shown is filtered when it is read.
+"""
+
+import base64
+import binascii
+import hashlib
+import struct
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from api.errors import Problem
+from recommender.pipeline.stages import Ranked
+
+LONGEST = 300
+_HEAD = struct.Struct("<4s4sHI")
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """`rest`: what the pages before did not show, in order; `shown`: how many they did; `release_id`: whose columns."""
+
+    rest: Ranked
+    shown: int
+    release_id: str
+
+
+def write_cursor(cursor: Cursor, binding: str) -> str:
+    """`binding` names the viewer and the question: a cursor serves no other."""
+    rest = cursor.rest.take(np.arange(min(len(cursor.rest), LONGEST)))
+    release = cursor.release_id.encode()
+    payload = zlib.compress(
+        rest.columns.astype("<u4").tobytes() + rest.scores.astype("<f4").tobytes() + rest.found_by.tobytes(), 1
+    )
+    content = struct.pack("<H", len(release)) + release + payload
+    head = _HEAD.pack(_digest(content), _digest(binding.encode()), len(rest), cursor.shown)
+    return base64.urlsafe_b64encode(head + content).decode().rstrip("=")
+
+
+def read_cursor(text: str, binding: str) -> Cursor:
+    """Raises Problem 400 `invalid_cursor` for a damaged cursor or one of another question."""
+    try:
+        raw = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+        checksum, bound_to, count, shown = _HEAD.unpack_from(raw)
+        content = raw[_HEAD.size :]
+        if checksum != _digest(content) or count > LONGEST:
+            raise ValueError
+        (length,) = struct.unpack_from("<H", content)
+        release_id = content[2 : 2 + length].decode()
+        unpacker = zlib.decompressobj()
+        payload = unpacker.decompress(content[2 + length :], 9 * LONGEST + 1)
+        if len(payload) != 9 * count:
+            raise ValueError
+    except (ValueError, struct.error, binascii.Error, zlib.error):
+        raise Problem(
+            400, "invalid_cursor", "this cursor is damaged; ask for the first page again", field="cursor"
+        ) from None
+    if bound_to != _digest(binding.encode()):
+        raise Problem(
+            400,
+            "invalid_cursor",
+            "this cursor belongs to another viewer or question; ask for the first page",
+            field="cursor",
+        )
+    columns = np.frombuffer(payload, "<u4", count).astype(np.int64)
+    scores = np.frombuffer(payload, "<f4", count, 4 * count)
+    return Cursor(Ranked(columns, scores, np.frombuffer(payload, np.uint8, count, 8 * count)), shown, release_id)
+
+
+def _digest(content: bytes) -> bytes:
+    return hashlib.blake2b(content, digest_size=4).digest()

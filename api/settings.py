@@ -1,0 +1,136 @@
+"""All settings in one place: `watchnext.toml`, then `WATCHNEXT_*` variables, which win.
+
+Each part's settings stand beside the part; here they are only put together. A key that nobody knows is an error
+at start, with the names that would be right.
+"""
+
+import difflib
+import os
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from data.home import Home
+from data.schema import first_error
+from embedder.batch import EmbedSettings
+from embedder.labels import LabelSettings
+from recommender.settings import RecommenderSettings
+
+PREFIX = "WATCHNEXT_"
+CONFIG_VARIABLE = "WATCHNEXT_CONFIG"
+DEFAULT_CONFIG = Path("watchnext.toml")
+
+
+class SettingsError(ValueError):
+    """A setting is unknown or has a wrong value; the message says which and what would be right."""
+
+
+class ServerSettings(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    host: str = Field(default="127.0.0.1", description="address to bind to; beyond loopback only with an API key")
+    port: int = Field(default=8080, ge=0, le=65_535)
+    workers: int = Field(default=2, ge=1, le=64, description="server processes")
+    threads: int = Field(default=4, ge=1, le=64, description="requests that one process works on at a time")
+    release_check_s: float = Field(default=0.5, gt=0, description="how often a process looks for a new release")
+    max_body_bytes: int = Field(default=2_000_000, ge=1_000)
+
+
+class CacheSettings(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    enabled: bool = True
+    ttl_s: float = Field(default=300.0, gt=0, description="how long scored candidates are kept")
+    jitter: float = Field(default=0.2, ge=0, lt=1, description="share by which each TTL is shortened at random")
+    timeout_ms: float = Field(default=50.0, gt=0, description="a cache that is slower than this counts as away")
+    retry_after_s: float = Field(default=1.0, gt=0, description="pause before a cache that was away is asked again")
+    max_memory_mb: int = Field(default=256, ge=8, description="bound of the embedded server")
+
+
+class Settings(BaseSettings):
+    """`home`, the two outside services, and one section for each part."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid")
+
+    home: Path = Field(default=Path("var"), description="folder for everything that is kept on disk")
+    database_url: str | None = Field(default=None, description="SQLAlchemy URL; none: SQLite in the home folder")
+    redis_url: str | None = Field(default=None, description="redis://, rediss:// or unix://; none: the embedded server")
+    server: ServerSettings = Field(default_factory=ServerSettings)
+    cache: CacheSettings = Field(default_factory=CacheSettings)
+    embed: EmbedSettings = Field(default_factory=EmbedSettings)
+    labels: LabelSettings = Field(default_factory=LabelSettings)
+    recommender: RecommenderSettings = Field(default_factory=RecommenderSettings)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        path = _config_path()
+        toml = (TomlConfigSettingsSource(settings_cls, path),) if path else ()
+        return (init_settings, env_settings, *toml)
+
+    def open_home(self) -> Home:
+        return Home.at(self.home)
+
+    def database(self, home: Home) -> str:
+        return self.database_url or home.database_url
+
+
+def load_settings(**given: Any) -> Settings:
+    """The settings of this process; `given` values win over variables and file. Raises SettingsError."""
+    try:
+        _refuse_unknown_variables()
+        given = {name: value for name, value in given.items() if value is not None}
+        settings = Settings(**given)
+    except ValidationError as error:
+        raise SettingsError(_explain(error)) from error
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{_config_path()}: {error}") from error
+    if settings.redis_url is None and "REDIS_URL" in os.environ:
+        settings.redis_url = os.environ["REDIS_URL"]
+    return settings
+
+
+def setting_names(model: type[BaseModel] = Settings, prefix: str = "") -> list[str]:
+    """Every setting as it stands in the file, with dots: `server.port`."""
+    names: list[str] = []
+    for name, field in model.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            names += setting_names(kind, f"{prefix}{name}.")
+        else:
+            names.append(prefix + name)
+    return names
+
+
+def _config_path() -> Path | None:
+    named = os.environ.get(CONFIG_VARIABLE)
+    if named:
+        if not Path(named).is_file():
+            raise SettingsError(f"{CONFIG_VARIABLE} names {named}, which is no file")
+        return Path(named)
+    return DEFAULT_CONFIG if DEFAULT_CONFIG.is_file() else None
+
+
+def _refuse_unknown_variables() -> None:
+    known = {PREFIX + name.replace(".", "__").upper() for name in setting_names()} | {CONFIG_VARIABLE}
+    for name in os.environ:
+        if name.upper().startswith(PREFIX) and name.upper() not in known:
+            near = difflib.get_close_matches(name.upper(), known, 1)
+            raise SettingsError(f"{name} is no setting" + (f"; did you mean {near[0]}?" if near else ""))
+
+
+def _explain(error: ValidationError) -> str:
+    field, message = first_error(error)
+    if error.errors()[0]["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(field, setting_names(), 1)
+        return f"{field} is no setting" + (f"; did you mean {near[0]}?" if near else "")
+    return f"{field}: {message}"
