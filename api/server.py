@@ -1,6 +1,7 @@
 """Runs the service: the embedded Redis beside granian's worker processes, started and stopped together."""
 
 import contextlib
+import multiprocessing
 import os
 import shutil
 import socket
@@ -33,6 +34,8 @@ def run_server(settings: Settings) -> None:
     address = (
         f"http://{settings.server.host if ':' not in settings.server.host else f'[{settings.server.host}]'}:{port}"
     )
+    # FAISS and BLAS keep threads that do not survive a fork: workers begin as new processes.
+    multiprocessing.set_start_method("spawn", force=True)
     with _redis_url(settings, home) as redis_url, _environment(settings, home, redis_url):
         server = Granian(
             "api.app:create_app",

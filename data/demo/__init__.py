@@ -3,7 +3,8 @@
 `make_world(folder)` draws about 200 short H.264 clips of 16 genres (moving crops of the photographs that
 scikit-image and scikit-learn ship, drawn places, characters, games) and simulates about 500 viewers over 120 days.
 Everything is seeded: the same arguments give the same world. The genres are one table in `genres.py`, the drawing
-is in `photographs.py`, `landscapes.py`, `characters.py` and `games.py`, the behaviour is explained at the top of `viewers.py`.
+is in `photographs.py`, `landscapes.py`, `characters.py` and `games.py`, the behaviour is explained at the top of
+`viewers.py`.
 
 Imports nothing but `data.schema` and `data.progress` from the house.
 """

@@ -231,7 +231,7 @@ def _session(
             pull = utility[offered] - 0.22 * np.arange(len(offered)) + 0.7 * rng.gumbel(size=len(offered))
             position = int(np.argmax(pull))
             chosen = int(offered[position])
-            # The eye passed every second title at least; the chosen one was certainly seen.
+            # The eye skips some of the titles above the choice; the chosen one was certainly seen.
             for place in range(position + 1):
                 if place == position or rng.random() < 0.6:
                     video = int(offered[place])
