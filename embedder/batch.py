@@ -1,0 +1,344 @@
+"""The encoder's work: takes videos from the catalogue's queue until none is left.
+
+    claim -> hash -> [same bytes known? copy] -> decode (worker processes) -> encode -> table -> ready
+
+Several runs may share one catalogue and one table. A run may be killed at any moment: what is written stays, the
+rest is claimed again. The order of writing makes it so:
+
+1. the origin of each vector (`contents`), 2. the vector (table), 3. the state `ready` (catalogue).
+
+A crash after 1 leaves a line that names no vector of the table, and is ignored. A crash after 2 leaves a pending
+video whose bytes are known: the next run marks it ready without decoding it. A file that fails costs itself: the
+catalogue gets the reason. Knows nothing of indexes or HTTP.
+"""
+
+import logging
+import os
+import shutil
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from data.embeddings import EmbeddingTable
+from data.files import replacing, sha256_of
+from data.home import Home
+from data.progress import Advance, progress
+from data.schema import VideoRecord
+from data.store import Store
+from embedder.claims import claiming
+from embedder.contents import Known, KnownContents, Origin, checksum, record_origins
+from embedder.decode_settings import DecodeSettings
+from embedder.encoders import Encoder, EncoderSettings, load_encoder
+from embedder.isolation import DecodePool
+from embedder.media import FrameSample, MediaError, Reason, require_regular_file
+from embedder.thumbnails import thumbnail_path, write_thumbnail
+
+log = logging.getLogger(__name__)
+
+#: Encoded videos are written at least this often, so that a crash costs seconds of work.
+WRITE_AFTER_S = 10.0
+
+
+class EmbedSettings(BaseModel):
+    """How much of the machine the work may use."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    encoder: EncoderSettings = EncoderSettings()
+    decode: DecodeSettings = DecodeSettings()
+    workers: int = Field(default=0, ge=0, le=256, description="processes that decode; 0: one for two cores")
+    ahead: int = Field(default=4, ge=1, description="videos per worker that are decoded ahead of the encoder")
+    batch: int = Field(default=16, ge=1, description="videos that are encoded in one call at most")
+    write_every: int = Field(default=32, ge=1, description="videos per block of the embedding table")
+    time_limit_s: float = Field(default=60.0, gt=0, description="seconds that decoding one file may take")
+    memory_limit_mb: int = Field(default=1536, ge=64, description="MiB that decoding one file may take")
+    lease_s: float = Field(default=60.0, ge=1, description="seconds a claim holds unless it is renewed")
+
+    @property
+    def decode_workers(self) -> int:
+        return self.workers or max(1, (os.cpu_count() or 1) // 2)
+
+
+@dataclass
+class EmbedReport:
+    """What a run did, in videos. `reused`: ready without encoding, because the same bytes had been encoded before.
+    `failed`: by reason; `retried_later` of them are tried again by a later run."""
+
+    encoder_id: str
+    encoded: int = 0
+    reused: int = 0
+    failed: Counter[Reason] = field(default_factory=Counter)
+    retried_later: int = 0
+    seconds: float = 0.0
+
+    @property
+    def videos_per_s(self) -> float:
+        return (self.encoded + self.reused) / self.seconds if self.seconds else 0.0
+
+
+def embed(
+    store: Store,
+    home: Home,
+    settings: EmbedSettings | None = None,
+    encoder: Encoder | None = None,
+    stop: threading.Event | None = None,
+) -> EmbedReport:
+    """Encodes every video that waits for it, or until `stop` is set; returns what was done.
+
+    Paths in the catalogue that are not absolute are below `home.media`. On Ctrl-C what is encoded is written, the
+    rest is given back, and KeyboardInterrupt goes on. Raises WorkerStartError when decoding is impossible here.
+    """
+    settings = settings or EmbedSettings()
+    encoder = encoder or load_encoder(settings.encoder, home)
+    started = time.monotonic()
+    waiting = store.catalogue.count_to_encode(encoder.id)
+    workers = settings.decode_workers
+    with (
+        claiming(home, store.catalogue) as owner,
+        ThreadPoolExecutor(workers, thread_name_prefix="decode") as threads,
+        DecodePool(workers, settings.time_limit_s, settings.memory_limit_mb, settings.decode) as pool,
+        progress("embed", waiting, "videos") as advance,
+    ):
+        run = _Run(store, home, settings, encoder, owner, pool, threads, advance)
+        try:
+            run.drain(stop or threading.Event())
+        finally:
+            run.give_up()
+            run.write()
+        run.settle()
+    run.report.seconds = time.monotonic() - started
+    return run.report
+
+
+@dataclass(frozen=True)
+class _Decoded:
+    content: str
+    sample: FrameSample
+    thumbnail: str
+
+
+@dataclass(frozen=True)
+class _Reused:
+    """The vector of `source`, which has the same bytes."""
+
+    content: str
+    source: str
+    vector: np.ndarray
+    duration_s: float | None
+
+
+@dataclass(frozen=True)
+class _Twin:
+    """The same bytes are being encoded for another video; its vector is copied when it is written."""
+
+    content: str
+
+
+@dataclass(frozen=True)
+class _Finished:
+    record: VideoRecord
+    origin: Origin
+    vector: np.ndarray | None  # None: the table holds it already
+    thumbnail: str | None
+
+
+class _Run:
+    def __init__(
+        self,
+        store: Store,
+        home: Home,
+        settings: EmbedSettings,
+        encoder: Encoder,
+        owner: str,
+        pool: DecodePool,
+        threads: ThreadPoolExecutor,
+        advance: Advance,
+    ) -> None:
+        self.report = EmbedReport(encoder.id)
+        self._catalogue = store.catalogue
+        self._home = home
+        self._settings = settings
+        self._encoder = encoder
+        self._owner = owner
+        self._pool = pool
+        self._threads = threads
+        self._advance = advance
+        self._table = EmbeddingTable.create(home.embeddings, encoder.id, encoder.dim)
+        self._known = KnownContents(self._table)
+        self._futures: dict[Future[_Decoded | _Reused | _Twin], VideoRecord] = {}
+        self._finished: list[_Finished] = []
+        self._twins: list[tuple[VideoRecord, str]] = []
+        self._transient: list[tuple[VideoRecord, MediaError]] = []
+        self._refused: dict[str, MediaError] = {}  # by content
+        self._held: set[str] = set()
+        self._lock = threading.Lock()
+        self._leaders: dict[str, str] = {}  # content -> id of the video it is encoded for in this run
+        self._renewed = self._written = time.monotonic()
+
+    # ---- The loop ------------------------------------------------------------------------------------------
+
+    def drain(self, stop: threading.Event) -> None:
+        claimed: list[VideoRecord] = []
+        ahead = self._settings.decode_workers * self._settings.ahead
+        while True:
+            while len(self._futures) < ahead and not stop.is_set():
+                claimed = claimed or self._claim(ahead)
+                if not claimed:
+                    break
+                record = claimed.pop(0)
+                self._futures[self._threads.submit(self._prepare, record)] = record
+            if not self._futures:
+                return
+            done, _ = wait(self._futures, timeout=1.0, return_when=FIRST_COMPLETED)
+            self._take([(self._futures.pop(future), future) for future in done])
+            self._renew_when_due()  # also while nothing comes
+            if len(self._finished) >= self._settings.write_every or time.monotonic() - self._written > WRITE_AFTER_S:
+                self.write()
+
+    def give_up(self) -> None:
+        """Ends what is still being decoded (nothing is, unless the loop was interrupted)."""
+        for future in self._futures:
+            future.cancel()
+        self._pool.close()
+
+    def settle(self) -> None:
+        """The end of a run: twins get their vectors, and what failed for now waits for another run (had it been
+        given back before, this run would have claimed it again)."""
+        self._known = KnownContents(self._table)
+        for record, content in self._twins:
+            self._renew_when_due()
+            known = self._known.find(content)
+            if known is not None:
+                self._reuse(record, _Reused(content, known.id, known.vector, known.duration_s))
+            elif content in self._refused:
+                self._fail(record, self._refused[content])
+        self.write()
+        for record, error in self._transient:
+            self._mark_failed(record, error)
+
+    def _claim(self, limit: int) -> list[VideoRecord]:
+        records = self._catalogue.claim(self._owner, limit, self._settings.lease_s, self._encoder.id)
+        self._held.update(record.id for record in records)
+        return records
+
+    def _renew_when_due(self) -> None:
+        if time.monotonic() - self._renewed > self._settings.lease_s / 3:
+            self._catalogue.renew(self._owner, list(self._held), self._settings.lease_s)
+            self._renewed = time.monotonic()
+
+    # ---- One video, in a thread ----------------------------------------------------------------------------
+
+    def _prepare(self, record: VideoRecord) -> _Decoded | _Reused | _Twin:
+        path = self._home.media / (record.media_path or "")
+        content = record.content_hash or _content_of(path)
+        with self._lock:
+            known = self._find(content, record.id)
+            if known is not None:
+                return _Reused(content, known.id, known.vector, known.duration_s)
+            if self._leaders.setdefault(content, record.id) != record.id:
+                return _Twin(content)
+        try:
+            sample = self._pool.sample_frames(path, self._encoder.frames)
+        except MediaError as error:
+            self._refused[content] = error
+            raise
+        thumbnail = write_thumbnail(self._home, record.id, sample.frames)
+        return _Decoded(content, sample, self._relative(thumbnail))
+
+    def _find(self, content: str, video_id: str) -> Known | None:
+        known = self._known.find(content, prefer=video_id)
+        if known is None and self._catalogue.encoded_twin(content, self._encoder.id) is not None:
+            # Another run encoded the same bytes since this one began.
+            self._known = KnownContents(self._table)
+            known = self._known.find(content, prefer=video_id)
+        return known
+
+    def _relative(self, path: Path) -> str:
+        return str(path.relative_to(self._home.root))
+
+    # ---- Results -------------------------------------------------------------------------------------------
+
+    def _take(self, done: Sequence[tuple[VideoRecord, Future[_Decoded | _Reused | _Twin]]]) -> None:
+        decoded: list[tuple[VideoRecord, _Decoded]] = []
+        for record, future in done:
+            try:
+                result = future.result()
+            except MediaError as error:
+                self._fail(record, error)
+                continue
+            match result:
+                case _Decoded():
+                    decoded.append((record, result))
+                case _Reused():
+                    self._reuse(record, result)
+                case _Twin(content):
+                    self._twins.append((record, content))
+        for start in range(0, len(decoded), self._settings.batch):
+            self._encode(decoded[start : start + self._settings.batch])
+            self._renew_when_due()
+
+    def _encode(self, decoded: Sequence[tuple[VideoRecord, _Decoded]]) -> None:
+        vectors = self._encoder.encode([one.sample.frames for _, one in decoded])
+        for (record, one), vector in zip(decoded, vectors, strict=True):
+            origin = Origin(record.id, one.content, one.sample.info.duration_s, checksum(vector))
+            self._finished.append(_Finished(record, origin, vector, one.thumbnail))
+        self.report.encoded += len(decoded)
+
+    def _reuse(self, record: VideoRecord, reused: _Reused) -> None:
+        own, source = thumbnail_path(self._home, record.id), thumbnail_path(self._home, reused.source)
+        if own != source and source.exists():
+            with source.open("rb") as old, replacing(own) as new:
+                shutil.copyfileobj(old, new)
+        thumbnail = self._relative(own) if own.exists() else None
+        origin = Origin(record.id, reused.content, reused.duration_s, checksum(reused.vector))
+        vector = None if reused.source == record.id else reused.vector
+        self._finished.append(_Finished(record, origin, vector, thumbnail))
+        self.report.reused += 1
+
+    def _fail(self, record: VideoRecord, error: MediaError) -> None:
+        self.report.failed[error.reason] += 1
+        if error.reason.transient:
+            self._transient.append((record, error))
+            self.report.retried_later += 1
+        else:
+            self._mark_failed(record, error)
+        self._advance(1)
+
+    def _mark_failed(self, record: VideoRecord, error: MediaError) -> None:
+        log.warning("%s gives no embedding: %s", record.id, error)
+        self._catalogue.mark_failed(record.id, str(error), retry=error.reason.transient, owner=self._owner)
+        self._held.discard(record.id)
+
+    def write(self) -> None:
+        """Makes durable what is encoded: origins, vectors, states, in this order."""
+        new = [(finished.origin, finished.vector) for finished in self._finished if finished.vector is not None]
+        if new:
+            record_origins(self._table.folder, [origin for origin, _ in new])
+            self._table.append([origin.id for origin, _ in new], np.stack([vector for _, vector in new]))
+        for finished in self._finished:
+            self._catalogue.mark_ready(
+                finished.record.id,
+                self._encoder.id,
+                finished.origin.duration_s,
+                finished.thumbnail,
+                owner=self._owner,
+            )
+            self._held.discard(finished.record.id)
+        self._advance(len(self._finished))
+        self._finished.clear()
+        self._written = time.monotonic()
+
+
+def _content_of(path: Path) -> str:
+    require_regular_file(path)
+    try:
+        return sha256_of(path)
+    except OSError as error:
+        raise MediaError(Reason.NOT_READABLE, error.strerror or str(error)) from error

@@ -1,0 +1,49 @@
+"""Who holds claimed videos, and whether they are still alive.
+
+Each run has a name for its leases and a locked file of that name. The kernel lets go of the lock when the
+process dies, however it dies, so the next run frees what a killed one held at once instead of waiting for its
+leases to run out. (A run of another home or on another machine is not seen; there the leases count.)
+"""
+
+import os
+import secrets
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from data.home import Home
+from data.store import Catalogue
+
+
+@contextmanager
+def claiming(home: Home, catalogue: Catalogue) -> Iterator[str]:
+    """Yields the name under which this run claims videos; what it still holds at the end is given back."""
+    folder = home.root / "workers"
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in folder.glob("*.lock"):
+        _free_if_dead(FileLock(path), path.stem, catalogue)
+    owner = f"{socket.gethostname()[:40]}-{os.getpid()}-{secrets.token_hex(4)}"
+    lock = FileLock(folder / f"{owner}.lock")
+    with lock:
+        try:
+            yield owner
+        finally:
+            catalogue.release(owner)
+            (folder / f"{owner}.lock").unlink(missing_ok=True)
+
+
+def _free_if_dead(lock: FileLock, owner: str, catalogue: Catalogue) -> None:
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return  # it lives
+    try:
+        catalogue.release(owner)
+        Path(lock.lock_file).unlink()
+    except FileNotFoundError:
+        pass  # another run was here at the same time
+    finally:
+        lock.release()

@@ -1,0 +1,222 @@
+"""Decoding behind a wall: a file that hangs, crashes or swallows memory costs that file and nothing else.
+
+Each worker is a fresh process (`decode_worker`, never a fork: no torch, no database, no locks of the parent in
+it) that takes one file at a time and answers with frames over a pipe. Its limits are the kernel's:
+
+* time: an interval timer whose signal ends the process, also when libav never comes back to Python;
+* memory: RLIMIT_AS, so that a huge allocation fails at once. A watch on the resident size would look too late
+  at a header that asks for gigabytes. (macOS does not enforce this limit.)
+* orphans: a worker whose pipe is closed, because the parent was killed, ends itself.
+
+Knows nothing of catalogues or encoders, nor of PyAV.
+"""
+
+import contextlib
+import os
+import queue
+import select
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import orjson
+
+from embedder.decode_settings import DecodeSettings
+from embedder.media import FrameSample, MediaError, MediaInfo, Reason
+
+#: The parent's patience on top of a worker's own limit: for one that is stopped or stuck in the kernel.
+PATIENCE_S = 5.0
+START_LIMIT_S = 60.0
+
+
+class WorkerStartError(RuntimeError):
+    """A decode worker cannot start: the installation is broken, no file is to blame."""
+
+
+class DecodePool:
+    """Worker processes that decode files. Safe to call from several threads, each call has a worker of its own.
+
+    `workers`: processes at most; they start when they are needed. `time_limit_s`: seconds a file may take.
+    `memory_limit_mb`: MiB a worker may use on top of what it needs empty.
+    """
+
+    def __init__(
+        self,
+        workers: int,
+        time_limit_s: float = 60.0,
+        memory_limit_mb: int = 1536,
+        settings: DecodeSettings | None = None,
+    ) -> None:
+        if workers < 1:
+            raise ValueError(f"workers must be at least 1, got {workers}")
+        self._options = {
+            "time_limit_s": time_limit_s,
+            "memory_limit_mb": memory_limit_mb,
+            "settings": (settings or DecodeSettings()).model_dump(),
+        }
+        self._workers = workers
+        self._time_limit_s = time_limit_s
+        # A place is a running worker, or None where one may be started.
+        self._places: queue.SimpleQueue[_Worker | None] = queue.SimpleQueue()
+        for _ in range(workers):
+            self._places.put(None)
+        self._running: set[_Worker] = set()
+        self._closed = False
+
+    def sample_frames(self, path: Path | str, frames: int) -> FrameSample:
+        """Frames of a file, as `decode.sample_frames` gives them; waits for a free worker.
+
+        Raises MediaError (also with the reasons timed_out, out_of_memory and crashed), WorkerStartError when no
+        worker can be started, RuntimeError after `close`.
+        """
+        worker = self._places.get()
+        try:
+            if worker is not None and worker.died():
+                self._bury(worker)
+                worker = None
+            if worker is None:
+                worker = self._start()
+            answer, payload = worker.ask({"path": str(path), "frames": frames}, self._time_limit_s + PATIENCE_S)
+        except _WorkerEndedError as end:
+            self._bury(worker)
+            worker = None
+            if self._closed:
+                raise RuntimeError("the decode pool is closed") from None
+            raise _blame(end, self._time_limit_s) from None
+        except BaseException:
+            self._bury(worker)
+            worker = None
+            raise
+        else:
+            if answer.get("reason") == Reason.OUT_OF_MEMORY:  # what is left of this process is not worth keeping
+                self._bury(worker)
+                worker = None
+        finally:
+            self._places.put(worker)
+        if "reason" in answer:
+            raise MediaError(Reason(answer["reason"]), answer["detail"])
+        return FrameSample(
+            frames=np.frombuffer(payload, np.uint8).reshape(answer["shape"]),
+            times=np.array(answer["times"]),
+            info=MediaInfo(**answer["info"]),
+            distinct=answer["distinct"],
+            mode=answer["mode"],
+        )
+
+    def close(self) -> None:
+        """Ends all workers, busy ones too: calls that wait for them raise RuntimeError."""
+        self._closed = True
+        for running in list(self._running):
+            running.kill()
+        places = [self._places.get() for _ in range(self._workers)]  # a killed worker's call gives its place back
+        for worker in places:
+            self._bury(worker)
+            self._places.put(None)
+
+    def __enter__(self) -> "DecodePool":
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
+    def _start(self) -> "_Worker":
+        worker = _Worker(self._options)
+        self._running.add(worker)
+        if self._closed:
+            self._bury(worker)
+            raise RuntimeError("the decode pool is closed")
+        try:
+            worker.await_greeting()
+        except BaseException:
+            self._bury(worker)
+            raise
+        return worker
+
+    def _bury(self, worker: "_Worker | None") -> None:
+        if worker is not None:
+            worker.end()
+            self._running.discard(worker)
+
+
+class _WorkerEndedError(Exception):
+    """The worker's process is gone; `code`: its exit status, negative for a signal, None when we ended it."""
+
+    def __init__(self, code: int | None) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+def _blame(end: _WorkerEndedError, time_limit_s: float) -> MediaError:
+    if end.code is None or end.code == -signal.SIGALRM:
+        return MediaError(Reason.TIMED_OUT, f"decoding took longer than {time_limit_s:g} s")
+    if end.code == -signal.SIGKILL:
+        return MediaError(Reason.OUT_OF_MEMORY, "the system killed the decoder, most likely for its memory")
+    how = signal.Signals(-end.code).name if end.code < 0 else f"exit status {end.code}"
+    return MediaError(Reason.CRASHED, f"the decoder ended with {how}")
+
+
+class _Worker:
+    """One process and its two pipes. Messages are a line of JSON; an answer with frames has their bytes behind it."""
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        # The package is found where the parent found it, installed or not.
+        package_root = str(Path(__file__).resolve().parents[1])
+        search = os.pathsep.join(filter(None, [package_root, os.environ.get("PYTHONPATH")]))
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "embedder.decode_worker", orjson.dumps(options).decode()],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            # NumPy's thread pools would count as memory, and nothing here multiplies matrices.
+            env=os.environ | {"PYTHONPATH": search, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+            # Its own process group: Ctrl-C is for the parent, which ends its workers in order.
+            process_group=0,
+        )
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._requests: BinaryIO = self._process.stdin  # type: ignore[assignment]
+        self._answers: BinaryIO = self._process.stdout  # type: ignore[assignment]
+
+    def await_greeting(self) -> None:
+        try:
+            self._read(START_LIMIT_S)
+        except _WorkerEndedError as end:
+            raise WorkerStartError(
+                f"a decode worker does not start (exit status {end.code}); is PyAV installed? "
+                f"Try: {sys.executable} -c 'import av'"
+            ) from None
+
+    def ask(self, request: dict[str, Any], limit_s: float) -> tuple[dict[str, Any], bytearray]:
+        try:
+            self._requests.write(orjson.dumps(request, option=orjson.OPT_APPEND_NEWLINE))
+            self._requests.flush()
+        except (OSError, ValueError):
+            raise _WorkerEndedError(self._process.wait()) from None
+        return self._read(limit_s)
+
+    def _read(self, limit_s: float) -> tuple[dict[str, Any], bytearray]:
+        if not select.select([self._answers], [], [], limit_s)[0]:
+            raise _WorkerEndedError(None)
+        line = self._answers.readline()
+        if line.endswith(b"\n"):
+            answer = orjson.loads(line)
+            payload = bytearray(answer.get("bytes", 0))
+            if self._answers.readinto(payload) == len(payload):  # type: ignore[attr-defined]
+                return answer, payload
+        raise _WorkerEndedError(self._process.wait())
+
+    def died(self) -> bool:
+        return self._process.poll() is not None
+
+    def kill(self) -> None:
+        self._process.kill()
+
+    def end(self) -> None:
+        """Kills the process and closes its pipes. One that is stuck in the kernel is left behind, killed."""
+        self.kill()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(PATIENCE_S)
+        for pipe in (self._requests, self._answers):
+            with contextlib.suppress(OSError):
+                pipe.close()
