@@ -209,9 +209,8 @@ class _Answer:
         self._started = time.perf_counter()
         self._trace = Trace()
         self._cache_state = "off"
-        self._degraded = bool(service.engines.warnings)
-        self._trace.warnings += service.engines.warnings
         self._engine = service.engines.current()
+        self._trace.warnings += service.engines.warnings
         self._last_seq = self._look_at_database()
         self._profile: Profile | None = None
         self._country = asked.context.country or asked.country
@@ -245,7 +244,7 @@ class _Answer:
             "items": items,
             "cursor": cursor,
             "has_more": cursor is not None,
-            "degraded": self._degraded or bool(self._trace.warnings),
+            "degraded": bool(self._trace.warnings),
             "fallback": self._fallback(slate),
             "warnings": self._trace.warnings,
             "release": release_facts(self._engine),

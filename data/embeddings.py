@@ -21,6 +21,8 @@ from filelock import FileLock
 from data.files import CorruptFileError, replacing, sha256_of, verify_checksum, write_json
 
 MANIFEST = "table.json"
+LOCK = ".lock"
+LOCK = ".lock"
 FORMAT = 1
 COMPACT_FROM_BLOCKS = 64
 
@@ -62,10 +64,10 @@ class EmbeddingTable:
         Raises CorruptFileError when the folder holds another encoder's or another dimension's vectors.
         """
         folder = root / folder_name(encoder_id)
-        if not (folder / MANIFEST).exists():
-            table = cls(folder, encoder_id, dim, [])
-            table._publish([], frozenset())
-            return table
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / LOCK):
+            if not (folder / MANIFEST).exists():
+                cls(folder, encoder_id, dim, [])._publish([], frozenset())
         table = cls.open(folder)
         if (table.encoder_id, table.dim) != (encoder_id, dim):
             raise CorruptFileError(
@@ -235,7 +237,7 @@ class _Writer:
 
     def __init__(self, table: EmbeddingTable) -> None:
         self._table = table
-        self._lock = FileLock(table.folder / ".lock")
+        self._lock = FileLock(table.folder / LOCK)
 
     def __enter__(self) -> None:
         self._lock.acquire()

@@ -6,6 +6,7 @@ Knows nothing of what the files mean.
 import contextlib
 import hashlib
 import os
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -27,7 +28,7 @@ def sha256_of(path: Path) -> str:
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """A binary file to write that takes the place of `path` at once when the block ends without an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         with aside.open("wb") as file:
             yield file

@@ -26,6 +26,8 @@ Identifier = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=r"^[^\x00-\x1f]+$")
 ]
 Label = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
+#: PostgreSQL has no place for the character NUL.
+_NO_NUL = r"^[^\x00]*$"
 Country = Annotated[str, StringConstraints(strip_whitespace=True, to_upper=True, pattern=r"^[A-Za-z]{2}$")]
 
 EARLIEST_TIME = 0.0
@@ -48,9 +50,12 @@ def to_timestamp(value: Any) -> float:
                 value = datetime.fromisoformat(value.strip())
             except ValueError:
                 raise ValueError(f"{value!r} is not a time; write 2026-01-31T20:15:00Z or seconds since 1970") from None
-    if isinstance(value, datetime):
-        value = (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
-    seconds = float(value)
+    try:
+        if isinstance(value, datetime):
+            value = (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
+        seconds = float(value)
+    except (TypeError, OverflowError):
+        raise ValueError("a time is a number of seconds since 1970 or an RFC 3339 text") from None
     if not math.isfinite(seconds) or not EARLIEST_TIME <= seconds <= LATEST_TIME:
         hint = " (milliseconds? divide by 1000)" if seconds > LATEST_TIME else ""
         raise ValueError(f"{seconds:g} lies outside the years 1970 to 2200{hint}")
@@ -86,8 +91,8 @@ class Video(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     id: Identifier
-    title: Annotated[str, StringConstraints(strip_whitespace=True, max_length=500)] = ""
-    description: Annotated[str, StringConstraints(max_length=20_000)] = ""
+    title: Annotated[str, StringConstraints(strip_whitespace=True, max_length=500, pattern=_NO_NUL)] = ""
+    description: Annotated[str, StringConstraints(max_length=20_000, pattern=_NO_NUL)] = ""
     tags: list[Label] = Field(default_factory=list, max_length=200)
     labels: list[Label] = Field(default_factory=list, max_length=50, description="category labels given by the owner")
     duration_s: float | None = Field(default=None, ge=0, le=1e6, allow_inf_nan=False)
@@ -101,7 +106,7 @@ class Video(BaseModel):
     creator: Identifier | None = None
     series: Identifier | None = None
     episode: int | None = Field(default=None, ge=0)
-    media_path: str | None = None
+    media_path: str | None = Field(default=None, pattern=_NO_NUL)
     content_hash: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$", description="sha256 of the media file")
     hidden: bool = False
 

@@ -7,12 +7,14 @@ viewer is folded in from the history at request time, which needs the item facto
 import numpy as np
 import scipy.sparse as sp
 from implicit.als import AlternatingLeastSquares
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 from threadpoolctl import threadpool_limits
 
 
 class CollaborativeSettings(BaseModel):
     """Defaults that did best on MovieLens-1M next to EASE; implicit's own regularisation (0.01) is far too weak."""
+
+    model_config = ConfigDict(extra="forbid")
 
     factors: int = Field(default=64, ge=2, le=1024)
     regularization: float = Field(default=50.0, gt=0)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import faiss
 import numpy as np
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from data.files import CorruptFileError, replacing
 
@@ -18,6 +18,8 @@ EXACT_BELOW_SHARE = 0.1
 
 class IndexSettings(BaseModel):
     """Exact search below a size, HNSW from there, IVF where HNSW's links would take too much memory."""
+
+    model_config = ConfigDict(extra="forbid")
 
     exact_below: int = Field(default=50_000, ge=0)
     ivf_from: int = Field(default=2_000_000, ge=0)

@@ -6,11 +6,13 @@ memory grows with their square, so larger catalogues live from `recommender.coll
 
 import numpy as np
 import scipy.sparse as sp
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 from scipy.linalg import lapack
 
 
 class ItemItemSettings(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
     below_videos: int = Field(default=15_000, ge=0, description="no EASE from this catalogue size on")
     regularization: float | None = Field(
         default=None, gt=0, description="lambda; without one the mean number of viewers per video, at least 10"

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from data.interactions import signals, type_codes
 
@@ -12,6 +12,8 @@ SECONDS_PER_DAY = 86_400.0
 
 
 class PopularitySettings(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
     half_life_days: float = Field(default=30.0, gt=0)
     country_weight: float = Field(
         default=0.8,

@@ -8,13 +8,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from data.interactions import excludes, signals, strongest_of_each_type, type_codes
 from data.store.events import History
 
 
 class ProfileSettings(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
     half_life_items: float = Field(default=3.0, gt=0, description="a like counts half as much this many likes later")
     recent_items: int = Field(default=50, ge=1, description="likes that count at all")
 

@@ -75,8 +75,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _home_first(arguments: list[str]) -> list[str]:
     """`--home` may stand anywhere: moves it in front of the command."""
-    if "bench" in arguments[:1]:
-        return arguments
     front: list[str] = []
     rest: list[str] = []
     remaining = iter(arguments)

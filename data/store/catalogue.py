@@ -71,7 +71,9 @@ class Catalogue:
         }
         # A duration that was probed is better than none.
         update["duration_s"] = sa.func.coalesce(new.duration_s, videos.c.duration_s)
-        for name in ("state", "reason", "attempts", "encoder_id", "thumbnail_path", "predicted_labels"):
+        # A claim on the old media ends: what its holder finds out is not about the new file.
+        found_out = ("state", "reason", "attempts", "encoder_id", "thumbnail_path", "predicted_labels")
+        for name in (*found_out, "lease_owner", "lease_until"):
             update[name] = sa.case((media_changed, new[name]), else_=videos.c[name])
         connection.execute(insert.on_conflict_do_update(index_elements=["id"], set_=update), rows)
 
@@ -81,7 +83,7 @@ class Catalogue:
 
     def remove(self, video_ids: Sequence[str]) -> int:
         """Removes videos from the catalogue; events about them stay. Returns how many there were."""
-        return self._update(video_ids, {"removed": True, "hidden": True, "lease_owner": None})
+        return self._update(video_ids, {"removed": True, "hidden": True, "lease_owner": None, "lease_until": None})
 
     def _update(self, video_ids: Sequence[str], values: dict[str, Any], *conditions: sa.ColumnElement[bool]) -> int:
         changed = 0
@@ -166,7 +168,7 @@ class Catalogue:
         """Videos by state."""
         query = sa.select(videos.c.state, sa.func.count()).where(videos.c.removed.is_(False)).group_by(videos.c.state)
         with self._engine.connect() as connection:
-            return dict(connection.execute(query).tuples())
+            return dict(connection.execute(query).tuples().all())
 
     def event_count(self, video_id: str) -> int:
         with self._engine.connect() as connection:
@@ -240,8 +242,19 @@ class Catalogue:
         with self._engine.connect() as connection:
             return [str(owner) for owner in connection.execute(query).scalars()]
 
-    def mark_ready(self, video_id: str, encoder_id: str, duration_s: float | None, thumbnail_path: str | None) -> None:
-        """The embedding of this video by this encoder is in the embedding table."""
+    def mark_ready(
+        self,
+        video_id: str,
+        encoder_id: str,
+        duration_s: float | None,
+        thumbnail_path: str | None,
+        *,
+        owner: str | None = None,
+    ) -> None:
+        """The embedding of this video by this encoder is in the embedding table.
+
+        With `owner`, only while that owner holds the claim: it ends when the media changes meanwhile.
+        """
         values: dict[str, Any] = {
             "state": VideoState.READY,
             "reason": None,
@@ -252,16 +265,23 @@ class Catalogue:
             values["duration_s"] = duration_s
         if thumbnail_path is not None:
             values["thumbnail_path"] = thumbnail_path
-        self._update([video_id], values | {"lease_owner": None, "lease_until": None})
+        self._settle(video_id, values, owner)
 
-    def mark_failed(self, video_id: str, reason: str, retry: bool = False) -> None:
-        """Gives a video up with a reason; with `retry`, only after `MAX_ATTEMPTS` claims, else it stays pending."""
+    def mark_failed(self, video_id: str, reason: str, retry: bool = False, *, owner: str | None = None) -> None:
+        """Gives a video up with a reason; with `retry`, only after `MAX_ATTEMPTS` claims, else it stays pending.
+
+        With `owner`, only while that owner holds the claim.
+        """
         state: Any = VideoState.FAILED
         if retry:
             state = sa.case(
                 (videos.c.attempts >= MAX_ATTEMPTS, VideoState.FAILED.value), else_=VideoState.PENDING.value
             )
-        self._update([video_id], {"state": state, "reason": reason, "lease_owner": None, "lease_until": None})
+        self._settle(video_id, {"state": state, "reason": reason}, owner)
+
+    def _settle(self, video_id: str, values: dict[str, Any], owner: str | None) -> None:
+        held = [] if owner is None else [videos.c.lease_owner == owner]
+        self._update([video_id], values | {"lease_owner": None, "lease_until": None}, *held)
 
     def retry(self, video_ids: Sequence[str] | None = None) -> int:
         """Makes failed videos (these, or all) pending again; returns how many."""

@@ -17,7 +17,7 @@ EventOutcome = Literal["accepted", "duplicate", "unknown_video"]
 INSERT_BATCH = 5_000
 READ_BATCH = 100_000
 HISTORY_LIMIT = 5_000
-COLUMNS = tuple(column.name for column in events.c if column.name != "seq")
+COLUMNS = tuple(str(column.name) for column in events.c if column.name != "seq")
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ class EventLog:
         if user_id is not None:
             query = query.where(events.c.user_id == user_id)
         with self._engine.connect() as connection:
-            return [dict(row) for row in connection.execute(query).mappings()]
+            return [dict(zip(COLUMNS, row, strict=True)) for row in connection.execute(query).all()]
 
     def viewers(self, limit: int = 100) -> list[tuple[str, int]]:
         """(viewer, number of events) of the viewers with most events, for people who want to try some."""

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from recommender.pipeline.stages import Candidates, Filter, Found, Query, Ranked, Scorer, Selector, Source, Trace
 
@@ -21,6 +21,8 @@ NAMED_FROM_SHARE = 0.1
 
 
 class PipelineSettings(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
     candidates: int = Field(default=300, ge=10, le=5_000, description="candidates per source")
     reserve: int = Field(default=500, ge=100, description="scored candidates that are kept for the next pages")
     deadline_ms: float = Field(default=200.0, gt=0, description="after this no further source is asked")

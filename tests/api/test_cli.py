@@ -1,0 +1,165 @@
+"""The command line as people use it: real processes, one line for an error, JSON where something is listed."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from api.cli import main
+from data.home import Home
+from tests.conftest import REPOSITORY
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def run(home: Home, tmp_path: Path) -> Run:
+    def watchnext(*arguments: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "api.cli", *map(str, arguments), "--home", str(home.root)]
+        return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+
+    return watchnext
+
+
+def fine(done: subprocess.CompletedProcess[str]) -> str:
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def movielens(folder: Path) -> Path:
+    folder.mkdir()
+    movies = "".join(f"{n},Film {n} (1999),{'Comedy' if n % 2 else 'Drama'}\n" for n in range(1, 31))
+    (folder / "movies.csv").write_text("movieId,title,genres\n" + movies)
+    ratings = "".join(
+        f"{user},{1 + (user * 2 + 2 * place) % 30},4.0,{1_000_000_000 + user * 100 + place}\n"
+        for user in range(1, 21)
+        for place in range(6)
+    )
+    (folder / "ratings.csv").write_text("userId,movieId,rating,timestamp\n" + ratings)
+    return folder
+
+
+def test_from_histories_to_a_list_and_back_a_release(run: Run, tmp_path: Path) -> None:
+    assert "120 kept" in fine(run("events", "import", movielens(tmp_path / "ml")))
+    first = json.loads(fine(run("refresh", "--json")))["release"]["id"]
+    answer = json.loads(fine(run("recommend", "7", "--limit", "3", "--json")))
+    assert len(answer["items"]) == 3 and answer["items"][0]["reason"]["code"] == "because_you_watched"
+    assert "Because you watched" in fine(run("recommend", "7"))
+    top = answer["items"][0]["video_id"]
+    assert json.loads(fine(run("why", "7", top, "--json")))["rank"] == 1
+    assert json.loads(fine(run("similar", top, "--json")))["items"]
+    fine(run("videos", "hide", top))
+    assert top not in fine(run("recommend", "7", "-n", "100"))
+    second = json.loads(fine(run("refresh", "--json")))["release"]["id"]
+    listed = json.loads(fine(run("releases", "list", "--json")))["items"]
+    assert [(each["id"], each["current"]) for each in listed] == [(second, True), (first, False)]
+    assert first in fine(run("releases", "rollback"))
+    assert json.loads(fine(run("releases", "show", "--json")))["id"] == first
+    assert "as they were written" in fine(run("releases", "verify"))
+    fine(run("releases", "prune", "--keep", "1"))
+    assert json.loads(fine(run("events", "tail", "-n", "2", "--json")))["items"][0]["type"] == "rate"
+    assert json.loads(fine(run("videos", "list", "--label", "Comedy", "--json")))["counts"] == {"no_media": 30}
+
+
+def test_a_table_of_events_is_mapped_and_bad_rows_are_kept_aside(run: Run, tmp_path: Path) -> None:
+    fine(run("events", "import", movielens(tmp_path / "ml")))
+    table = tmp_path / "plays.csv"
+    table.write_text(
+        "who,what,when,share\nann,3,2026-01-01T00:00:00Z,0.9\nann,999,2026-01-01T00:00:00Z,0.9\nbob,4,soon,0.9\n"
+    )
+    mapping = ["--map", "user_id=who", "--map", "video_id=what", "--map", "occurred_at=when", "--map", "value=share"]
+    report = json.loads(fine(run("events", "import", table, *mapping, "--set", "type=watch", "--json")))
+    assert (report["read"], report["kept"]) == (3, 1)
+    assert report["rejected"] == {"unknown_video": 1, "occurred_at": 1}
+    rows = [json.loads(line) for line in Path(report["rejected_rows"]).read_text().splitlines()]
+    assert [(row["row"], row["content"]["user_id"]) for row in rows] == [(2, "ann"), (3, "bob")]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["videos", "add", "/no/such/folder"], "no such folder"),
+        (["videos", "show", "x"], "no video 'x'"),
+        (["videos", "list", "--state", "lost"], "there are pending, ready, failed, no_media"),
+        (["events", "import", "/no/such.csv"], "no such file"),
+        (["events", "import", __file__], "what format"),
+        (["events", "import", __file__, "--map", "nonsense"], "NAME=VALUE"),
+        (["refresh"], "the catalogue is empty"),
+        (["releases", "show"], "there is no release yet"),
+        (["releases", "rollback", "x"], "no release 'x'"),
+        (["labels", "train"], "label"),
+        (["similar", "x"], "no video 'x'"),
+        (["keys", "create", "me", "--role", "king"], "role must be one of"),
+        (["keys", "revoke", "x"], "no live key"),
+        (["bench", "nothing"], "no benchmark 'nothing'"),
+        (["serve", "--host", "0.0.0.0"], "no API key is configured"),
+        (["serve", "--port", "70000"], "65535"),
+        (["dance"], "dance"),
+    ],
+)
+def test_an_error_is_one_line_without_a_traceback_and_exit_code_2(
+    arguments: list[str],
+    message: str,
+    home: Home,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("WATCHNEXT_HOME", str(home.root))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as exit_:
+        main(arguments)
+    assert exit_.value.code == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1 and message in lines[0]
+
+
+def test_keys_are_shown_once_and_listed_without_their_secret(run: Run, home: Home) -> None:
+    secret = fine(run("keys", "create", "front end")).strip()
+    listed = fine(run("keys", "list", "--json"))
+    assert secret not in listed and "front end" in listed
+    assert secret.encode() not in (home.root / "watchnext.db").read_bytes()
+    fine(run("keys", "revoke", json.loads(listed)["items"][0]["id"]))
+
+
+def test_the_doctor_names_every_part_and_what_is_missing(run: Run) -> None:
+    checks = {check["name"]: check for check in json.loads(run("doctor", "--json").stdout)["checks"]}
+    assert checks["torch"]["ok"] and checks["encoder runtime"]["ok"] and checks["database"]["ok"]
+    assert "torchvision" not in checks or checks["torchvision"]["ok"]
+
+
+def test_videos_go_from_files_to_neighbours(run: Run, shared_data: Path, tmp_path: Path) -> None:
+    clips = tmp_path / "clips"
+    for label in ("wz_bend", "wz_jack", "sky_drone", "ut_hug"):
+        folder = clips / label
+        folder.mkdir(parents=True)
+        for path in sorted((shared_data / "video" / "dev" / label).iterdir())[:6]:
+            shutil.copy(path, folder)
+    (clips / "broken.mp4").write_bytes(b"this is no video")
+    rows = [f"{path.relative_to(clips)},{path.parent.name}" for path in sorted(clips.rglob("g*")) if path.is_file()]
+    (clips / "labels.csv").write_text("path,label\n" + "\n".join(rows))
+    assert json.loads(fine(run("videos", "add", clips, "--labels", clips / "labels.csv", "--json")))["kept"] == 25
+    embedded = json.loads(fine(run("embed", "--json")))
+    assert (embedded["encoded"], sum(embedded["failed"].values())) == (24, 1)
+    assert json.loads(fine(run("embed", "--json")))["encoded"] == 0
+    trained = json.loads(fine(run("labels", "train", "--json")))
+    assert set(trained["examples"]) == {"wz_bend", "wz_jack", "sky_drone", "ut_hug"} and trained["accuracy"] > 0.6
+    fine(run("refresh"))
+    seed = next(path for path in sorted((clips / "sky_drone").iterdir()))
+    found = json.loads(fine(run("similar", f"sky_drone~{seed.name}", "--by", "visual", "-n", "3", "--json")))
+    assert [item["labels"] for item in found["items"]] == [["sky_drone"]] * 3
+    failed = json.loads(fine(run("videos", "list", "--state", "failed", "--json")))["items"]
+    assert [item["id"] for item in failed] == ["broken.mp4"] and failed[0]["reason"]
+    assert "1 pending again" in fine(run("videos", "retry"))
+
+
+def test_help_stands_on_every_level(run: Run) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "api.cli", "releases", "--help"], capture_output=True, text=True, cwd=REPOSITORY
+    )
+    assert "rollback" in fine(done)
+    assert "quality" in fine(run("bench"))

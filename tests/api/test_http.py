@@ -1,0 +1,116 @@
+"""What holds for every route: problems, request ids, who may ask, metrics, and a description that is true."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from jsonschema import Draft202012Validator
+from openapi_spec_validator import validate
+
+from data.store import Store
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status", "code"),
+    [
+        ("GET", "/v1/nothing", None, 404, "not_found"),
+        ("DELETE", "/v1/events", None, 405, "method_not_allowed"),
+        ("GET", "/v1/users/u0/recommendations?limit=many", None, 422, "invalid_request"),
+        ("GET", "/v1/users/u0/recommendations?limit=5&limit=6", None, 422, "invalid_request"),
+        ("GET", "/v1/users/u0/recommendations?limti=5", None, 422, "invalid_request"),
+        ("GET", f"/v1/users/{'u' * 201}/recommendations", None, 422, "invalid_request"),
+        ("POST", "/v1/events", b"{", 400, "invalid_json"),
+        ("POST", "/v1/events", b"x" * 3_000_000, 413, "body_too_large"),
+        ("POST", "/v1/users/u0/recommendations", b'{"context": {"country": "Germany"}}', 422, "invalid_request"),
+        ("GET", "/v1/why?user_id=u0", None, 422, "invalid_request"),
+    ],
+)
+def test_every_error_is_a_problem_that_says_what_would_be_right(
+    client: FlaskClient, method: str, path: str, body: bytes | None, status: int, code: str
+) -> None:
+    response = client.open(path, method=method, data=body, content_type="application/json" if body else None)
+    assert (response.status_code, response.content_type) == (status, "application/problem+json")
+    problem = response.get_json(force=True)
+    assert (problem["code"], problem["status"]) == (code, status)
+    assert problem["detail"] and problem["request_id"] == response.headers["X-Request-ID"]
+
+
+def test_a_body_that_is_not_json_is_refused(client: FlaskClient) -> None:
+    response = client.post("/v1/events", data="a=1", content_type="application/x-www-form-urlencoded")
+    assert (response.status_code, response.get_json(force=True)["code"]) == (415, "unsupported_media_type")
+
+
+def test_a_request_id_is_honoured_when_it_is_harmless(client: FlaskClient) -> None:
+    given = client.get("/healthz", headers={"X-Request-ID": "abc-123"})
+    assert given.headers["X-Request-ID"] == "abc-123"
+    assert (
+        client.get("/v1/users/u0/recommendations", headers={"X-Request-ID": "abc-123"}).json["request_id"] == "abc-123"
+    )
+    for bad in ("with space", "x" * 201, "ü"):
+        assert client.get("/healthz", headers={"X-Request-ID": bad}).headers["X-Request-ID"] != bad
+
+
+def test_without_a_key_only_loopback_is_answered(client: FlaskClient) -> None:
+    path = "/v1/users/u0/recommendations"
+    assert client.get(path).status_code == 200
+    elsewhere = client.get(path, environ_base={"REMOTE_ADDR": "192.0.2.7"})
+    rebound = client.get(path, headers={"Host": "attacker.example"})
+    assert [elsewhere.get_json(force=True)["code"], rebound.get_json(force=True)["code"]] == ["loopback_only"] * 2
+    assert client.get("/healthz", environ_base={"REMOTE_ADDR": "192.0.2.7"}).status_code == 200
+
+
+def test_with_keys_every_request_needs_one_of_enough_role(make_app: Callable[..., Flask], store: Store) -> None:
+    secrets = {role: store.keys.create(role, role)[1] for role in ("read", "ingest", "admin")}
+    client = make_app(cache={"enabled": False}).test_client()
+
+    def status(path: str, role: str | None, **more: Any) -> int:
+        headers = {"Authorization": f"Bearer {secrets[role]}"} if role else {}
+        return client.open(path, headers=headers, environ_base={"REMOTE_ADDR": "192.0.2.7"}, **more).status_code
+
+    assert status("/v1/videos", None) == 401
+    assert status("/", None) == 401 and status("/metrics", None) == 401 and status("/openapi.json", None) == 401
+    assert status("/healthz", None) == status("/readyz", None) == 200
+    assert [status("/v1/videos", role) for role in secrets] == [200, 200, 200]
+    events = {"method": "POST", "json": {"events": [{}]}}
+    assert [status("/v1/events", role, **events) for role in secrets] == [403, 202, 202]
+    hide = {"method": "POST"}
+    assert [status("/v1/videos/space-1/hide", role, **hide) for role in secrets] == [403, 403, 200]
+    assert client.get("/v1/videos", headers={"Authorization": "Bearer wn_wrong"}).status_code == 401
+
+
+def test_metrics_count_lists_events_and_errors(client: FlaskClient) -> None:
+    client.get("/v1/users/u0/recommendations")
+    client.get("/v1/videos/nothing")
+    text = client.get("/metrics").get_data(as_text=True)
+    assert re.search(r'watchnext_recommendations_total\{cache="off",degraded="false",fallback="none"\} [1-9]', text)
+    assert re.search(
+        r'watchnext_http_request_seconds_count\{method="GET",route="/v1/videos/<path:video_id>",status="404"\}', text
+    )
+    assert "watchnext_stage_seconds_bucket" in text
+
+
+def test_the_description_is_valid_and_the_answers_are_as_described(client: FlaskClient) -> None:
+    document = client.get("/openapi.json").json
+    validate(document)
+    asked = {
+        "/v1/users/{user_id}/recommendations": "/v1/users/u0/recommendations",
+        "/v1/videos/{video_id}/similar": "/v1/videos/drama-1/similar",
+        "/v1/why": "/v1/why?user_id=u0&video_id=drama-9",
+        "/v1/videos": "/v1/videos",
+        "/v1/videos/{video_id}": "/v1/videos/drama-1",
+    }
+    for path, url in asked.items():
+        operation = document["paths"][path]["get"]
+        schema = operation["responses"]["200"]["content"]["application/json"]["schema"]
+        Draft202012Validator({**schema, "components": document["components"]}).validate(client.get(url).json)
+    problem = {"$ref": "#/components/schemas/ProblemOut", "components": document["components"]}
+    Draft202012Validator(problem).validate(client.get("/v1/videos/nothing").get_json(force=True))
+
+
+def test_every_route_under_v1_is_described(client: FlaskClient) -> None:
+    described = set(client.get("/openapi.json").json["paths"])
+    routes = {re.sub(r"<(?:path:)?(\w+)>", r"{\1}", rule.rule) for rule in client.application.url_map.iter_rules()}
+    assert {route for route in routes if route.startswith("/v1")} == described

@@ -1,0 +1,208 @@
+"""What front ends get: lists that fit the viewer, pages that neither repeat nor skip, and never an error page."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from data.home import Home
+from data.store import Store
+from recommender.refresh import refresh
+from recommender.release import Releases
+
+
+def ids(answer: dict[str, Any]) -> list[str]:
+    return [item["video_id"] for item in answer["items"]]
+
+
+def ask(client: FlaskClient, user: str = "u0", **query: object) -> dict[str, Any]:
+    response = client.get(f"/v1/users/{user}/recommendations", query_string=query)
+    assert response.status_code == 200, response.json
+    found: dict[str, Any] = response.json
+    return found
+
+
+def post_event(client: FlaskClient, video: str, kind: str = "complete", user: str = "u0") -> None:
+    event = {
+        "event_id": f"{user}-{video}-{kind}",
+        "user_id": user,
+        "video_id": video,
+        "type": kind,
+        "occurred_at": 1_750_000_000,
+    }
+    assert client.post("/v1/events", json={"events": [event]}).json["accepted"] == 1
+
+
+def test_a_viewer_gets_unwatched_videos_of_the_own_taste_first_with_reasons(client: FlaskClient) -> None:
+    answer = ask(client, "u0", limit=5)
+    watched = {f"comedy-{place}" for place in range(8)}
+    assert all(item["labels"] == ["comedy"] for item in answer["items"])
+    assert not watched & set(ids(answer))
+    assert [item["rank"] for item in answer["items"]] == [1, 2, 3, 4, 5]
+    reason = answer["items"][0]["reason"]
+    assert reason["code"] == "because_you_watched" and reason["video_id"] in watched
+    assert reason["text"].startswith("Because you watched Comedy ")
+    assert answer["items"][0]["sources"][0] == "collaborative"
+    assert (answer["degraded"], answer["fallback"], answer["warnings"]) == (False, None, [])
+
+
+def test_an_unknown_viewer_gets_what_is_popular_and_the_answer_says_so(client: FlaskClient) -> None:
+    answer = ask(client, "stranger", limit=10)
+    assert len(answer["items"]) == 10
+    assert answer["fallback"] == "cold_start"
+    assert answer["items"][0]["reason"]["code"] == "popular"
+
+
+def test_an_unknown_viewer_gets_what_is_popular_in_country_and_label(client: FlaskClient) -> None:
+    answer = ask(client, "stranger", limit=3, labels="space", country="de")
+    assert all(item["labels"] == ["space"] for item in answer["items"])
+    assert answer["items"][0]["reason"]["text"] == "Popular in space in DE"
+
+
+@pytest.mark.parametrize("limit", [1, 7, 20])
+def test_pages_never_repeat_and_never_skip(client: FlaskClient, limit: int) -> None:
+    whole = ids(ask(client, limit=100))
+    pages: list[str] = []
+    cursor = None
+    while True:
+        answer = ask(client, limit=limit, **({"cursor": cursor} if cursor else {}))
+        pages += ids(answer)
+        cursor = answer["cursor"]
+        assert answer["has_more"] is (cursor is not None)
+        if cursor is None:
+            break
+    assert pages == whole
+    assert len(set(pages)) == len(pages) == 60 - 8
+
+
+def test_a_page_after_an_event_and_a_new_release_still_continues_the_frozen_slate(
+    client: FlaskClient, world: Home, store: Store
+) -> None:
+    whole = ids(ask(client, limit=12))
+    first = ask(client, limit=6)
+    post_event(client, whole[8])
+    store.catalogue.upsert([store.catalogue.get("comedy-1").model_copy(update={"title": "new"})])  # type: ignore[union-attr]
+    refresh(store, world)
+    second = ask(client, limit=6, cursor=first["cursor"])
+    assert second["release"]["id"] != first["release"]["id"]
+    assert ids(second)[:5] == [*whole[6:8], *whole[9:12]]
+
+
+def test_a_cursor_serves_no_other_question_and_a_damaged_one_is_refused(client: FlaskClient) -> None:
+    cursor = ask(client, limit=5)["cursor"]
+    for query in ({"cursor": cursor, "labels": "space"}, {"cursor": "x" + cursor[1:]}, {"cursor": "nonsense"}):
+        response = client.get("/v1/users/u0/recommendations", query_string=query)
+        assert (response.status_code, response.json["code"]) == (400, "invalid_cursor")
+    assert client.get("/v1/users/u1/recommendations", query_string={"cursor": cursor}).status_code == 400
+
+
+def test_labels_are_ored_unwanted_ones_left_out_and_excluded_videos_never_there(client: FlaskClient) -> None:
+    both = ask(client, limit=100, labels=["space", "drama"])
+    assert {item["labels"][0] for item in both["items"]} == {"space", "drama"}
+    without = ask(client, limit=100, not_labels="space")
+    assert {item["labels"][0] for item in without["items"]} == {"comedy", "drama"}
+    first = ids(ask(client, limit=3))
+    assert not set(first) & set(ids(ask(client, limit=100, exclude=first)))
+
+
+def test_a_post_takes_context_session_history_and_weights(client: FlaskClient) -> None:
+    body = {
+        "limit": 5,
+        "context": {"max_rating": 12},
+        "history": [{"video_id": "space-3"}, {"video_id": "space-4", "type": "like", "value": None}],
+    }
+    answer = client.post("/v1/users/guest/recommendations", json=body).json
+    assert all(item["labels"] == ["space"] for item in answer["items"])
+    assert not {"space-0", "space-3"} & set(ids(answer))
+    assert answer["items"][0]["reason"]["video_id"] in ("space-3", "space-4")
+    popular = {"weights": {"collaborative": 0, "content": 0, "popular": 1}, "include": ["scores", "trace"]}
+    weighted = client.post("/v1/users/u0/recommendations", json=popular).json
+    assert {tuple(item["sources"]) for item in weighted["items"]} == {("popular",)}
+    assert "reason" not in weighted["items"][0]
+    assert "filters" in weighted["timings_ms"]
+
+
+def test_a_watched_video_is_gone_and_the_taste_has_moved_with_the_next_request(client: FlaskClient) -> None:
+    before = ids(ask(client, limit=5))
+    post_event(client, before[0])
+    assert before[0] not in ids(ask(client, limit=100))
+    for number in (10, 11, 12):
+        post_event(client, f"space-{number}", "like")
+    assert ask(client, limit=1)["items"][0]["labels"] == ["space"]
+
+
+def test_a_takedown_counts_with_the_next_request_on_every_path(
+    make_app: Callable[..., Flask], redis_server: str
+) -> None:
+    cached = make_app(redis_url=redis_server).test_client()
+    other_process = make_app(redis_url=redis_server).test_client()
+    top = ids(ask(cached, limit=1))[0]
+    cursor = ask(cached, limit=1, user="u3")["cursor"]
+    next_of_u3 = ids(ask(cached, limit=2, user="u3"))[1]
+    stranger = ids(ask(cached, limit=1, user="stranger"))[0]
+    for video in {top, next_of_u3, stranger}:
+        assert other_process.post(f"/v1/videos/{video}/hide").json["hidden"] is True
+    assert top not in ids(ask(cached, limit=100))
+    assert next_of_u3 not in ids(ask(cached, limit=100, user="u3", cursor=cursor))
+    assert stranger not in ids(ask(cached, limit=100, user="stranger"))
+    seed = "comedy-5"
+    assert top not in ids(cached.get(f"/v1/videos/{seed}/similar?limit=100").json)
+    why = cached.get("/v1/why", query_string={"user_id": "u0", "video_id": top}).json
+    assert (why["removed_by"], why["rank"]) == (["hidden"], None)
+    assert other_process.post(f"/v1/videos/{top}/unhide").json["hidden"] is False
+    assert ids(ask(cached, limit=1)) == [top]
+
+
+def test_similar_says_how_it_was_found_and_an_unknown_video_is_a_problem(client: FlaskClient) -> None:
+    answer = client.get("/v1/videos/drama-4/similar?limit=5&by=cowatch").json
+    assert all(item["labels"] == ["drama"] and item["sources"] == ["collaborative"] for item in answer["items"])
+    assert "drama-4" not in ids(answer)
+    response = client.get("/v1/videos/nothing/similar")
+    assert (response.status_code, response.json["code"]) == (404, "unknown_video")
+
+
+def test_why_gives_numbers(client: FlaskClient) -> None:
+    top = ids(ask(client, limit=2))[1]
+    why = client.get("/v1/why", query_string={"user_id": "u0", "video_id": top}).json
+    assert why["rank"] == 2 and why["sources"]["collaborative"]["found"] and why["removed_by"] == []
+    watched = client.get("/v1/why", query_string={"user_id": "u0", "video_id": "comedy-0"}).json
+    assert watched["removed_by"] == ["watched"]
+
+
+def test_without_a_release_there_is_a_list_all_the_same(make_app: Callable[..., Flask], world: Home) -> None:
+    (world.releases / "CURRENT").unlink()
+    for folder in world.releases.glob("2*"):
+        for path in folder.iterdir():
+            path.unlink()
+    answer = ask(make_app().test_client(), limit=5)
+    assert len(answer["items"]) == 5
+    assert answer["release"]["id"] == "none"
+
+
+def test_a_damaged_release_is_passed_over_for_the_one_before(
+    make_app: Callable[..., Flask], world: Home, store: Store
+) -> None:
+    good = Releases(world.releases).current_id()
+    client = make_app().test_client()
+    refresh(store, world)
+    bad = Releases(world.releases).current_id()
+    assert bad is not None
+    with (world.releases / bad / "factors.npz").open("r+b") as file:
+        file.seek(100)
+        file.write(b"\xff\xff\xff")
+    for served in (client, make_app().test_client()):
+        answer = ask(served)
+        assert answer["release"]["id"] == good
+        assert answer["degraded"] and bad in answer["warnings"][0]
+
+
+def test_without_the_database_a_viewer_still_gets_a_list(client: FlaskClient, world: Home) -> None:
+    ask(client)
+    client.application.extensions["watchnext"].store.close()
+    (world.root / "watchnext.db").rename(world.root / "gone.db")
+    (world.root / "watchnext.db").mkdir()
+    answer = ask(client, limit=10)
+    assert len(answer["items"]) == 10
+    assert answer["degraded"] and any("database" in warning for warning in answer["warnings"])

@@ -1,0 +1,163 @@
+"""The service as a process: under load while Redis dies and releases change, and after being stopped."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from data.home import Home
+from data.store import Store
+from recommender.refresh import refresh
+from recommender.release import Releases
+from tests.conftest import free_port
+
+
+@contextmanager
+def serving(home: Home, *options: str, **environment: str) -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
+    """`watchnext serve` on a free port, ready to answer."""
+    port = free_port()
+    command = [sys.executable, "-m", "api.cli", "--home", str(home.root), "serve", "--port", str(port), *options]
+    log = home.root / "serve.log"
+    with log.open("w") as file:
+        process = subprocess.Popen(
+            command, stdout=file, stderr=subprocess.STDOUT, text=True, env=os.environ | environment
+        )
+    try:
+        transport = httpx.HTTPTransport(retries=10)
+        with httpx.Client(transport=transport, base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+            client.get("/readyz").raise_for_status()
+        yield f"http://127.0.0.1:{port}", process
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+class Load:
+    """Eight front ends that ask without pause; `answers` counts (status, release, cache)."""
+
+    def __init__(self, address: str) -> None:
+        self.answers: Counter[tuple[int, str, str]] = Counter()
+        self._address = address
+        self._stop = threading.Event()
+        self._pool = ThreadPoolExecutor(8)
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> "Load":
+        self._asking = [self._pool.submit(self._ask, number) for number in range(8)]
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._stop.set()
+        for asking in self._asking:
+            asking.result(30)
+        self._pool.shutdown()
+
+    def until(self, more: int) -> None:
+        """Waits for `more` further answers."""
+        wanted = self.answers.total() + more
+        while self.answers.total() < wanted:
+            for asking in self._asking:
+                if asking.done():
+                    asking.result()
+            self._stop.wait(0.01)
+
+    def _ask(self, number: int) -> None:
+        with httpx.Client(base_url=self._address, timeout=30) as client:
+            turn = number
+            while not self._stop.is_set():
+                turn += 1
+                answer = client.get(f"/v1/users/u{turn % 30}/recommendations", params={"limit": 5})
+                body = answer.json()
+                assert len(body["items"]) == 5
+                with self._lock:
+                    self.answers[answer.status_code, body["release"]["id"], body["cache"]] += 1
+
+
+def test_redis_dies_under_load_and_no_request_fails(world: Home) -> None:
+    with serving(world) as (address, process), Load(address) as load:
+        load.until(100)
+        valkey = next(child for child in psutil.Process(process.pid).children() if "valkey" in child.name())
+        valkey.kill()
+        load.until(300)
+        # The embedded server is started again, and the cache comes back by itself.
+        hits = sum(count for (_, _, cache), count in load.answers.items() if cache == "hit")
+        while sum(count for (_, _, cache), count in load.answers.items() if cache == "hit") <= hits + 20:
+            load.until(20)
+    statuses = {status for status, _, _ in load.answers}
+    assert statuses == {200}
+    assert any(cache == "off" for _, _, cache in load.answers)
+
+
+def test_releases_are_swapped_under_load_in_every_process(world: Home, store: Store) -> None:
+    first = Releases(world.releases).current_id()
+    with serving(world) as (address, _), Load(address) as load:
+        load.until(50)
+        second = refresh(store, world).release_id
+        while sum(count for (_, release, _), count in load.answers.items() if release == second) < 100:
+            load.until(20)
+        Releases(world.releases).rollback()
+        before = sum(count for (_, release, _), count in load.answers.items() if release == first)
+        while sum(count for (_, release, _), count in load.answers.items() if release == first) < before + 100:
+            load.until(20)
+    assert {status for status, _, _ in load.answers} == {200}
+    assert {release for _, release, _ in load.answers} == {first, second}
+
+
+def test_an_acknowledged_event_survives_kill_9_of_the_whole_service(world: Home, store: Store) -> None:
+    events = [
+        {"event_id": f"k{number}", "user_id": "u0", "video_id": "space-1", "type": "play", "occurred_at": 1_750_000_000}
+        for number in range(100)
+    ]
+    with serving(world) as (address, process):
+        with httpx.Client(base_url=address) as client:
+            assert client.post("/v1/events", json={"events": events}).status_code == 202
+            assert client.get("/metrics").text.count("watchnext_events_total") > 0
+        family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+        for member in family:
+            member.kill()
+        psutil.wait_procs(family, 10)
+    assert len([row for row in store.events.tail(1_000, "u0") if row["event_id"].startswith("k")]) == 100
+
+
+def test_stopping_leaves_no_process_behind(world: Home) -> None:
+    with serving(world) as (address, process):
+        httpx.get(f"{address}/healthz").raise_for_status()
+        family = psutil.Process(process.pid).children(recursive=True)
+        assert any("valkey" in member.name() for member in family)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+        _, alive = psutil.wait_procs(family, 10)
+    assert alive == []
+
+
+def test_an_outside_redis_is_used_when_it_is_named(world: Home, redis_server: str) -> None:
+    with serving(world, "--workers", "1", REDIS_URL=redis_server) as (address, process):
+        caches = [httpx.get(f"{address}/v1/users/u0/recommendations").json()["cache"] for _ in range(2)]
+        assert caches == ["miss", "hit"]
+        assert not any("valkey" in child.name() for child in psutil.Process(process.pid).children(recursive=True))
+
+
+def test_a_taken_port_is_a_clear_error(world: Home, tmp_path: Path) -> None:
+    with serving(world) as (address, _):
+        port = address.rsplit(":", 1)[1]
+        command = [sys.executable, "-m", "api.cli", "--home", str(tmp_path / "other"), "serve", "--port", port]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "choose another with --port" in done.stderr
+
+
+@pytest.mark.parametrize("role", ["read"])
+def test_beyond_loopback_needs_a_key_and_gives_only_to_who_has_it(world: Home, store: Store, role: str) -> None:
+    _, secret = store.keys.create("front end", role)
+    with serving(world, "--host", "0.0.0.0") as (address, _):
+        assert httpx.get(f"{address}/v1/videos").status_code == 401
+        assert httpx.get(f"{address}/v1/videos", headers={"Authorization": f"Bearer {secret}"}).status_code == 200
