@@ -4,41 +4,57 @@
 for a few seconds, so a revoked key ends within `REMEMBER_S`.
 """
 
+import contextlib
 import ipaddress
 import time
 
-from flask import Flask, request
+from flask import Flask, current_app, request
 
 from api.errors import Problem
 from data.store import ApiKeys
 
 REMEMBER_S = 5.0
+REMEMBERED_KEYS = 10_000
 RANK = {"read": 0, "ingest": 1, "admin": 2}
 _EXTENSION = "watchnext_auth"
 
 
 class Gatekeeper:
+    """Remembers what the database said of keys; while it does not answer, what it said last holds."""
+
     def __init__(self, keys: ApiKeys) -> None:
         self._keys = keys
         self._roles: dict[str, tuple[float, str | None]] = {}
-        self._open: tuple[float, bool] = (0.0, False)
+        self._no_keys = not keys.any()
+        self._ask_again_at = 0.0
 
     def no_keys(self) -> bool:
         """Whether no key is configured."""
         now = time.monotonic()
-        if now >= self._open[0]:
-            self._open = (now + REMEMBER_S, not self._keys.any())
-        return self._open[1]
+        if now >= self._ask_again_at:
+            self._ask_again_at = now + REMEMBER_S
+            with contextlib.suppress(Exception):
+                self._no_keys = not self._keys.any()
+        return self._no_keys
 
     def role_of(self, secret: str) -> str | None:
+        """The role of a key, None for a wrong one. Raises Problem 503 when that cannot be found out now."""
         now = time.monotonic()
         known = self._roles.get(secret)
-        if known is None or now >= known[0]:
-            if len(self._roles) > 10_000:
-                self._roles.clear()
-            known = (now + REMEMBER_S, self._keys.role_of(secret))
-            self._roles[secret] = known
-        return known[1]
+        if known is not None and now < known[0]:
+            return known[1]
+        try:
+            role = self._keys.role_of(secret)
+        except Exception:
+            if known is None:
+                raise Problem(
+                    503, "keys_unavailable", "keys cannot be checked now; try again", {"Retry-After": "1"}
+                ) from None
+            role = known[1]
+        if len(self._roles) > REMEMBERED_KEYS:
+            self._roles.clear()
+        self._roles[secret] = (now + REMEMBER_S, role)
+        return role
 
 
 def install(app: Flask, keys: ApiKeys) -> None:
@@ -47,8 +63,6 @@ def install(app: Flask, keys: ApiKeys) -> None:
 
 def require_role(role: str) -> None:
     """Raises Problem 401 or 403 unless this request may do what `role` may."""
-    from flask import current_app
-
     gatekeeper: Gatekeeper = current_app.extensions[_EXTENSION]
     if gatekeeper.no_keys():
         if not (is_loopback(request.remote_addr or "") and _names_loopback(request.host)):

@@ -33,7 +33,7 @@ from embedder.labels import apply_labels, train_labels
 from recommender.engine import Engine
 from recommender.evaluate.served import evaluate_served
 from recommender.refresh import refresh
-from recommender.release import Releases
+from recommender.release import Releases, read_manifest
 from recommender.settings import RecommenderSettings
 
 START_LIMIT_S = 60.0
@@ -52,27 +52,28 @@ def prepare(settings: Settings, scale: Scale, say: Callable[[str], None]) -> dic
     A second call on the same home finds everything there and returns the figures of the first.
     """
     home = settings.open_home()
+    report_path = home.reports / f"demo-{scale.clips}-{scale.viewers}-{scale.seed}.json"
     with _store(settings, home) as store:
-        world = make_world(home.media / "demo", scale.clips, scale.viewers, scale.seed)
-        store.catalogue.upsert(
-            video.model_copy(update={"content_hash": sha256_of(Path(video.media_path or ""))}) for video in world.videos
-        )
-        report_path = home.reports / f"demo-{scale.clips}-{scale.viewers}-{scale.seed}.json"
-        if report_path.exists() and Releases(home.releases).current_id() is not None:
-            say("everything is there already; the figures are those of the first run")
-            embed(store, home, settings.embed)
-            measured: dict[str, Any] = orjson.loads(report_path.read_bytes())
-            return measured
-        _import(store, home, world.events[world.events["occurred_at"] < world.cut], "events.parquet")
-        measured = {"events": store.events.count(), "viewers": scale.viewers}
-        measured |= _encode_and_label(settings, home, store, world)
-        refresh(store, home, settings.recommender)
-        measured |= _measure(settings, home, store, world)
-        write_json(report_path, measured)
+        world = make_world(home.media / "demo", scale.clips, scale.viewers, scale.seed, end=_end_of_world(home))
+        if report_path.exists():
+            say("made before; the figures are those of the first run")
+        else:
+            store.catalogue.upsert(
+                video.model_copy(update={"content_hash": sha256_of(Path(video.media_path or ""))})
+                for video in world.videos
+            )
+            _import(store, home, world.events[world.events["occurred_at"] < world.cut])
+            measured = {"events": len(world.events), "viewers": scale.viewers}
+            measured |= _encode_and_label(settings, home, store, world)
+            refresh(store, home, settings.recommender)
+            measured |= _measure(settings, home, store, world)
+            write_json(report_path, measured)
         # What was held back for the measurement belongs to what is served.
-        _import(store, home, world.events, "events.parquet")
-        refresh(store, home, settings.recommender)
-        return measured
+        _import(store, home, world.events)
+        if _newest_event_served(home) < store.events.last_seq():
+            refresh(store, home, settings.recommender)
+    found: dict[str, Any] = orjson.loads(report_path.read_bytes())
+    return found
 
 
 def describe(measured: dict[str, Any]) -> list[str]:
@@ -136,8 +137,22 @@ def _store(settings: Settings, home: Home) -> Iterator[Store]:
         store.close()
 
 
-def _import(store: Store, home: Home, events: pd.DataFrame, name: str) -> None:
-    path = home.root / "demo" / name
+def _end_of_world(home: Home) -> float:
+    """The last moment of the made world: when it was first made, so that a run that was killed makes the same one."""
+    path = home.root / "demo" / "world.json"
+    if not path.exists():
+        write_json(path, {"end": round(time.time())})
+    return float(orjson.loads(path.read_bytes())["end"])
+
+
+def _newest_event_served(home: Home) -> int:
+    releases = Releases(home.releases)
+    current = releases.current_id()
+    return -1 if current is None else int(read_manifest(releases.folder(current))["until_seq"])
+
+
+def _import(store: Store, home: Home, events: pd.DataFrame) -> None:
+    path = home.root / "demo" / "events.parquet"
     path.parent.mkdir(parents=True, exist_ok=True)
     events.to_parquet(path, index=False)
     report = import_events(store, path, home.reports)

@@ -46,7 +46,10 @@ def quality(
         return
     served = result["served"]
     low, high = served["ndcg@10_95"]
-    typer.echo(f"served list          NDCG@10 {served['ndcg@10']:.4f} [{low:.4f}, {high:.4f}]  HR@10 {served['hit_rate@10']:.4f}")
+    typer.echo(
+        f"{'served list':<20} NDCG@10 {served['ndcg@10']:.4f} [{low:.4f}, {high:.4f}]"
+        f"  HR@10 {served['hit_rate@10']:.4f}"
+    )
     for name, figures in result["models"].items():
         typer.echo(f"{name:<20} NDCG@10 {figures['ndcg@10']:.4f}")
 

@@ -62,7 +62,7 @@ class Store:
         return ApiKeys(self.engine)
 
     def state_for(self, user_id: str) -> tuple[int, int]:
-        """(catalogue version, number of this viewer's newest event): what a cached answer depends on."""
+        """(catalogue version, number of this viewer's newest event that is no impression): what an answer depends on."""
         with self.engine.connect() as connection:
             row = connection.execute(_STATE, {"user_id": user_id}).one()
         return int(row[0]), int(row[1])
@@ -108,9 +108,10 @@ class Store:
             raise StoreError(f"the database is of another version of WatchNext: {error}") from error
 
 
+# Impressions change no list, and front ends send one for every video they show: they are passed over here.
 _STATE = sa.text(
-    "SELECT (SELECT value FROM counters WHERE name = 'catalogue'),"
-    " (SELECT COALESCE(MAX(seq), 0) FROM events WHERE user_id = :user_id)"
+    "SELECT (SELECT value FROM counters WHERE name = 'catalogue'), COALESCE((SELECT seq FROM events"
+    " WHERE user_id = :user_id AND type <> 'impression' ORDER BY seq DESC LIMIT 1), 0)"
 )
 
 

@@ -219,7 +219,7 @@ def test_a_crash_between_table_and_catalogue_costs_no_encoding(
     encoder = StubEncoder()
     with monkeypatch.context() as patch:
 
-        def broken(*_arguments: object) -> None:
+        def broken(*_arguments: object, **_named: object) -> None:
             raise OSError("the disk went away")
 
         patch.setattr(Catalogue, "mark_ready", broken)
