@@ -32,17 +32,17 @@ class ServerSettings(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     host: str = Field(default="127.0.0.1", description="address to bind to; beyond loopback only with an API key")
-    port: int = Field(default=8080, ge=0, le=65_535)
+    port: int = Field(default=8080, ge=0, le=65_535, description="0: any free one")
     workers: int = Field(default=2, ge=1, le=64, description="server processes")
     threads: int = Field(default=4, ge=1, le=64, description="requests that one process works on at a time")
     release_check_s: float = Field(default=0.5, gt=0, description="how often a process looks for a new release")
-    max_body_bytes: int = Field(default=2_000_000, ge=1_000)
+    max_body_bytes: int = Field(default=2_000_000, ge=1_000, description="larger requests are refused")
 
 
 class CacheSettings(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    enabled: bool = True
+    enabled: bool = Field(default=True, description="false: every list is computed")
     ttl_s: float = Field(default=300.0, gt=0, description="how long scored candidates are kept")
     jitter: float = Field(default=0.2, ge=0, lt=1, description="share by which each TTL is shortened at random")
     timeout_ms: float = Field(default=50.0, gt=0, description="a cache that is slower than this counts as away")

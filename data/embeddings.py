@@ -22,7 +22,6 @@ from data.files import CorruptFileError, replacing, sha256_of, verify_checksum, 
 
 MANIFEST = "table.json"
 LOCK = ".lock"
-LOCK = ".lock"
 FORMAT = 1
 COMPACT_FROM_BLOCKS = 64
 

@@ -19,6 +19,7 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
+from pydantic_core import ErrorDetails
 
 # ---- Identifiers and times ---------------------------------------------------------------------------------
 
@@ -226,7 +227,12 @@ def first_error(error: ValidationError) -> tuple[str, str]:
     """(field, what is wrong and what would be right) of the first complaint of a validation error."""
     complaint = error.errors(include_url=False)[0]
     field = ".".join(str(part) for part in complaint["loc"]) or "row"
+    return field, what_is_wrong(complaint)
+
+
+def what_is_wrong(complaint: ErrorDetails) -> str:
+    """One complaint of a validation error in words, with the value that caused it."""
     message = complaint["msg"].removeprefix("Value error, ")
     got = complaint.get("input")
     shown = f" (got {got!r:.60})" if complaint["type"] != "missing" and not isinstance(got, dict | BaseModel) else ""
-    return field, message + shown
+    return message + shown

@@ -16,10 +16,10 @@ class CollaborativeSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    factors: int = Field(default=64, ge=2, le=1024)
-    regularization: float = Field(default=50.0, gt=0)
+    factors: int = Field(default=64, ge=2, le=1024, description="length of a factor vector")
+    regularization: float = Field(default=50.0, gt=0, description="lambda, not scaled by frequency")
     alpha: float = Field(default=5.0, gt=0, description="confidence of a signal of 1")
-    iterations: int = Field(default=15, ge=1)
+    iterations: int = Field(default=15, ge=1, description="rounds of alternating least squares")
 
 
 class LatentFactors:

@@ -12,8 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from data.files import CorruptFileError, replacing
 
-#: Below this share of eligible rows an approximate index is not asked: their vectors are compared one by one.
+#: Below this share of eligible rows, or below this many for each wanted one, an approximate index is not asked:
+#: it would find too few of them. Their vectors are compared one by one.
 EXACT_BELOW_SHARE = 0.1
+EXACT_BELOW_ROWS_PER_WANTED = 20
 
 
 class IndexSettings(BaseModel):
@@ -21,12 +23,12 @@ class IndexSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    exact_below: int = Field(default=50_000, ge=0)
-    ivf_from: int = Field(default=2_000_000, ge=0)
-    hnsw_links: int = Field(default=32, ge=4, le=128)
-    ef_construction: int = Field(default=200, ge=8)
-    ef_search: int = Field(default=128, ge=8)
-    ivf_probes: int = Field(default=64, ge=1)
+    exact_below: int = Field(default=50_000, ge=0, description="fewer vectors than this are searched exactly")
+    ivf_from: int = Field(default=2_000_000, ge=0, description="as many or more get IVF instead of HNSW")
+    hnsw_links: int = Field(default=32, ge=4, le=128, description="links per vector (M)")
+    ef_construction: int = Field(default=200, ge=8, description="HNSW: candidates looked at while building")
+    ef_search: int = Field(default=128, ge=8, description="HNSW: candidates looked at while searching")
+    ivf_probes: int = Field(default=64, ge=1, description="IVF: cells looked at while searching")
 
 
 def use_threads(number: int) -> None:
@@ -90,28 +92,34 @@ class VectorIndex:
         """The `k` nearest of each query.
 
         queries: (q, D) float32. eligible: (N,) bool by row, only these may be found; None: all.
-        Returns (ids (q, k) int64, cosines (q, k) float32), best first; where there are fewer, id -1 at -inf.
+        Returns (ids (q, k) int64, cosines (q, k) float32), best first; where fewer are found, id -1 at -inf; `k` is
+        no more than the index holds.
         """
         k = min(k, len(self))
         queries = np.ascontiguousarray(queries, np.float32)
         if k == 0 or len(queries) == 0:
             return np.full((len(queries), k), -1, np.int64), np.full((len(queries), k), -np.inf, np.float32)
-        if eligible is not None and self.kind != "flat" and eligible.mean() < EXACT_BELOW_SHARE:
-            return self._search_few(queries, k, np.flatnonzero(eligible))
+        if eligible is not None and self.kind != "flat":
+            few = max(EXACT_BELOW_SHARE * len(self), EXACT_BELOW_ROWS_PER_WANTED * k)
+            if np.count_nonzero(eligible) < few:
+                return self._search_few(queries, k, np.flatnonzero(eligible))
         scores, rows = self._index.search(queries, k, params=self._parameters(k, eligible))
         found = rows >= 0
         return np.where(found, self.ids[rows], -1), np.where(found, scores, -np.inf).astype(np.float32)
 
     def _search_few(self, queries: np.ndarray, k: int, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         scores = queries @ self._reconstruct(rows).T
-        k = min(k, len(rows))
         best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-        return self.ids[rows[best]], np.take_along_axis(scores, best, axis=1)
+        missing = ((0, 0), (0, k - best.shape[1]))
+        ids = np.pad(self.ids[rows[best]], missing, constant_values=-1)
+        return ids, np.pad(np.take_along_axis(scores, best, axis=1), missing, constant_values=-np.inf)
 
     def _parameters(self, k: int, eligible: np.ndarray | None) -> "faiss.SearchParameters":
         chosen = {} if eligible is None else {"sel": faiss.IDSelectorBitmap(np.packbits(eligible, bitorder="little"))}
         if self.kind == "hnsw":
-            return faiss.SearchParametersHNSW(efSearch=max(self._index.hnsw.efSearch, 2 * k), **chosen)
+            # Rows that are not eligible take places of the search list, so that it must be longer.
+            share = 1.0 if eligible is None else eligible.mean()
+            return faiss.SearchParametersHNSW(efSearch=int(max(self._index.hnsw.efSearch, 2 * k / share)), **chosen)
         if self.kind == "ivf":
             return faiss.SearchParametersIVF(nprobe=self._index.nprobe, **chosen)
         return faiss.SearchParameters(**chosen)

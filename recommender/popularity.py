@@ -14,7 +14,7 @@ SECONDS_PER_DAY = 86_400.0
 class PopularitySettings(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    half_life_days: float = Field(default=30.0, gt=0)
+    half_life_days: float = Field(default=30.0, gt=0, description="a signal counts half as much this much later")
     country_weight: float = Field(
         default=0.8,
         ge=0,

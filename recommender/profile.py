@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from data.interactions import excludes, signals, strongest_of_each_type, type_codes
+from data.schema import EventType
 from data.store.events import History
 
 
@@ -26,7 +27,7 @@ class Profile:
     """A viewer's history in columns of one release.
 
     liked: (h,) int64 columns, newest first, with `signal` (h,) float32 > 0 and `recency` (h,) float32 in (0, 1];
-    disliked: (d,) int64 columns; watched: (w,) int64 columns that are not recommended again.
+    disliked: (d,) int64 columns, newest first; watched: (w,) int64 columns that are not recommended again.
     """
 
     liked: np.ndarray
@@ -49,7 +50,8 @@ class Profile:
 def build_profile(history: History, column_of_video: Mapping[str, int], settings: ProfileSettings) -> Profile:
     """Folds a history (newest first) into a profile; videos that the release does not know are passed over."""
     columns = np.fromiter((column_of_video.get(name, -1) for name in history.video_ids), np.int64, len(history))
-    here = columns >= 0
+    # Showing a video says nothing of taste, and nothing of when it was watched.
+    here = (columns >= 0) & (history.types != EventType.IMPRESSION.value)
     columns, values = columns[here], history.values[here]
     codes = type_codes(history.types[here])
     says = signals(codes, values)
@@ -70,4 +72,5 @@ def _profile(
     order = np.argsort(newest, kind="stable")
     liked = order[total[order] > 0][: settings.recent_items]
     recency = np.exp2(-np.arange(len(liked)) / settings.half_life_items).astype(np.float32)
-    return Profile(videos[liked], total[liked].astype(np.float32), recency, videos[total < 0], watched)
+    disliked = order[total[order] < 0]
+    return Profile(videos[liked], total[liked].astype(np.float32), recency, videos[disliked], watched)

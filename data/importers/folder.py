@@ -42,7 +42,8 @@ def import_folder(store: Store, folder: Path, reports: Path, labels: Path | None
     A video's id is its path below the folder with `~` for `/` (an id stands in URLs), its title the file's name.
     `labels` is a CSV with a column `path` (relative to the folder or to the CSV) and any of label/labels, tags,
     regions (several split by `;`), title, description, creator, series, episode, rating, published_at,
-    available_from, available_until; its other columns are ignored. The same file again changes nothing. Raises
+    available_from, available_until; its other columns are ignored. Of a video that is known already, only what the
+    CSV says and the bytes of the file can change: the same folder again changes nothing, and a takedown stays. Raises
     ImportProblem when the folder or the CSV cannot be used.
     """
     if not folder.is_dir():
@@ -55,10 +56,9 @@ def import_folder(store: Store, folder: Path, reports: Path, labels: Path | None
     with progress(f"videos from {folder.name}", len(paths), "files") as advance:
         for number, path in enumerate(paths, start=1):
             report.read += 1
-            video = _video(path, root, described.pop(path, {}), number, report)
+            video = _video(store, path, root, described.pop(path, {}), number, report)
             if video is not None:
                 batch.append(video)
-                report.kept += 1
             if len(batch) == COMMIT_EVERY:
                 store.catalogue.upsert(batch)
                 batch = []
@@ -79,8 +79,14 @@ def _video_files(root: Path) -> Iterator[Path]:
                 yield Path(parent) / name
 
 
-def _video(path: Path, root: Path, row: Mapping[str, str], number: int, report: ImportReport) -> Video | None:
+def _video(
+    store: Store, path: Path, root: Path, row: Mapping[str, str], number: int, report: ImportReport
+) -> Video | None:
+    """The video to write; None where nothing changes or the file is rejected."""
     relative = path.relative_to(root).as_posix()
+    if not relative.isprintable():
+        report.reject(number, "name", f"{ascii(relative)} holds characters that cannot be shown", ascii(relative))
+        return None
     if not path.resolve().is_relative_to(root):
         report.reject(number, "link_out_of_folder", f"{relative} is a link that leads out of the folder", relative)
         return None
@@ -90,10 +96,15 @@ def _video(path: Path, root: Path, row: Mapping[str, str], number: int, report: 
             if row.get(column):
                 fields[name] = [part.strip() for part in row[column].split(";") if part.strip()]
         title = re.sub(r"[_\-.\s]+", " ", path.stem).strip()
-        described = {"title": title, **fields}
-        return Video.model_validate(
-            {**described, "id": relative.replace("/", "~"), "media_path": str(path), "content_hash": sha256_of(path)}
-        )
+        name = relative.replace("/", "~")
+        record = store.catalogue.get(name)
+        known = record.model_dump(include=set(Video.model_fields)) if record else {"id": name, "title": title}
+        video = Video.model_validate({**known, **fields, "media_path": str(path), "content_hash": sha256_of(path)})
+        if video.model_dump() == known:
+            report.duplicates += 1
+            return None
+        report.kept += 1
+        return video
     except OSError as error:
         report.reject(number, "unreadable", f"{relative}: {error.strerror}", relative)
     except ValidationError as error:
@@ -114,7 +125,8 @@ def _read_labels(path: Path, root: Path) -> dict[Path, dict[str, str]]:
     beside = path.resolve().parent
     described: dict[Path, dict[str, str]] = {}
     for row in rows:
-        inside, sibling = root / row["path"], beside / row["path"]
+        name = row["path"] or ""
+        inside, sibling = Path(os.path.normpath(root / name)), Path(os.path.normpath(beside / name))
         file_meant = sibling if sibling.exists() and not inside.exists() else inside
         if file_meant.is_relative_to(root):
             described[file_meant] = row

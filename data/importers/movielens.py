@@ -38,7 +38,7 @@ def import_movielens(store: Store, folder: Path, reports: Path) -> ImportReport:
 def _tables(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """(movies: movieId, title, genres; ratings: userId, movieId, rating, timestamp), ids as they stand in the files."""
     if (folder / "movies.csv").is_file() and (folder / "ratings.csv").is_file():
-        return pd.read_csv(folder / "movies.csv", dtype={"movieId": str}), _ratings(folder / "ratings.csv")
+        return pd.read_csv(folder / "movies.csv", dtype=str, keep_default_na=False), _ratings(folder / "ratings.csv")
     if (folder / "movies.dat").is_file():
         movies = _dat(folder / "movies.dat", ["movieId", "title", "genres"])
         if (folder / "ratings.dat").is_file():
@@ -57,7 +57,8 @@ def _ratings(path: Path) -> pd.DataFrame:
 
 
 def _dat(path: Path, names: list[str]) -> pd.DataFrame:
-    lines = path.read_text(encoding="latin-1").splitlines()
+    # Not splitlines(): in latin-1 it would also split at the byte 0x85.
+    lines = (line.rstrip("\r") for line in path.read_text(encoding="latin-1").split("\n"))
     return pd.DataFrame([line.split("::") for line in lines if line], columns=names)
 
 

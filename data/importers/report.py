@@ -47,7 +47,8 @@ class ImportReport:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._file = self.rejected_path.open("wb")
         line = {"row": row, "reason": reason, "detail": detail, "content": content}
-        self._file.write(orjson.dumps(line, default=str, option=orjson.OPT_APPEND_NEWLINE))
+        options = orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS
+        self._file.write(orjson.dumps(line, default=str, option=options))
 
     def reject_all(self, rejections: Iterable[tuple[int, str, str, Mapping[Any, Any]]]) -> None:
         for rejection in rejections:

@@ -21,7 +21,7 @@ class EncoderSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: Literal["efficientnet-lite0"] = "efficientnet-lite0"
+    name: Literal["efficientnet-lite0"] = Field(default="efficientnet-lite0", description="the network")
     frames: int = Field(default=16, ge=1, le=256, description="frames sampled from each video")
     threads: int = Field(default=0, ge=0, description="threads of the network on a CPU; 0: as many as cores")
 

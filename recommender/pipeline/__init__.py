@@ -28,7 +28,7 @@ class PipelineSettings(BaseModel):
     deadline_ms: float = Field(default=200.0, gt=0, description="after this no further source is asked")
     content_weight: float = Field(default=0.3, ge=0, description="weight of content ranks beside collaborative's 1")
     popular_prior_items: float = Field(default=0.5, ge=0, description="likes at which popularity counts half")
-    disabled_sources: list[str] = Field(default_factory=list)
+    disabled_sources: list[str] = Field(default_factory=list, description="names of sources not to ask")
 
 
 class Pipeline:
@@ -97,12 +97,12 @@ class Pipeline:
         return [source.name for bit, source in enumerate(self.sources) if found_by >> bit & 1]
 
     def _ask(self, source: Source, query: Query, eligible: np.ndarray, started: float, trace: Trace) -> Found | None:
-        if not source.enabled(query):
-            return None
         if (time.perf_counter() - started) * 1000 > self.settings.deadline_ms:
             trace.warnings.append(f"source {source.name} was left out: the deadline had passed")
             return None
         try:
+            if not source.enabled(query):
+                return None
             with timed(trace, source.name):
                 found = source.candidates(query, eligible, max(self.settings.candidates, query.limit))
         except Exception:
