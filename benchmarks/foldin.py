@@ -27,6 +27,19 @@ def foldin(
     json: Annotated[bool, typer.Option("--json", help="one JSON object on standard output")] = False,
 ) -> None:
     """Fold-in of one viewer: ours, implicit's, and the ratio."""
+    result = measure(turns)
+    if json:
+        typer.echo(orjson.dumps(result, option=orjson.OPT_INDENT_2).decode())
+        return
+    typer.echo(
+        f"fold-in {result['ours_us']:.0f} us (with the scores of all videos {result['ours_with_scores_us']:.0f} us),"
+        f" implicit {result['implicit_us']:.0f} us, ratio {result['ratio']:.1f};"
+        f" largest difference of scores {result['largest_difference']:.1e}"
+    )
+
+
+def measure(turns: int) -> dict[str, float]:
+    """Medians in microseconds, the ratio, and the largest difference between the scores of the two."""
     rng = np.random.default_rng(0)
     matrix = sp.random(6_040, 3_416, 0.048, format="csr", random_state=rng, dtype=np.float32)
     with threadpool_limits(1, "blas"):
@@ -45,14 +58,7 @@ def foldin(
             "largest_difference": float(np.abs(scores[found] - theirs).max()),
         }
     result["ratio"] = result["implicit_us"] / result["ours_us"]
-    if json:
-        typer.echo(orjson.dumps(result, option=orjson.OPT_INDENT_2).decode())
-        return
-    typer.echo(
-        f"fold-in {result['ours_us']:.0f} us (with the scores of all videos {result['ours_with_scores_us']:.0f} us),"
-        f" implicit {result['implicit_us']:.0f} us, ratio {result['ratio']:.1f};"
-        f" largest difference of scores {result['largest_difference']:.1e}"
-    )
+    return result
 
 
 def _median(run: Callable[[], object], turns: int) -> float:

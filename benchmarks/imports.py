@@ -26,6 +26,7 @@ from data.store import Store
 app = typer.Typer()
 VIDEOS = 5_000
 VIEWERS = 50_000
+PART = 50_000
 
 
 @app.command()
@@ -70,11 +71,17 @@ def measure(scratch: Path, rows: int) -> dict[str, Any]:
 
 
 def _write(path: Path, rows: int) -> None:
-    rng = np.random.default_rng(0)
+    # In parts: a child's peak memory is counted from what its parent holds when it starts.
+    for start in range(0, rows, PART):
+        _part(start, min(PART, rows - start)).to_csv(path, index=False, mode="a", header=start == 0)
+
+
+def _part(start: int, rows: int) -> pd.DataFrame:
+    rng = np.random.default_rng(start)
     kinds = rng.choice(["play", "watch", "like"], rows, p=[0.4, 0.5, 0.1])
-    frame = pd.DataFrame(
+    return pd.DataFrame(
         {
-            "event_id": [f"e{number}" for number in range(rows)],
+            "event_id": [f"e{number}" for number in range(start, start + rows)],
             "user_id": np.char.add("u", rng.integers(0, VIEWERS, rows).astype(str)),
             "video_id": np.char.add("v", rng.integers(0, VIDEOS, rows).astype(str)),
             "type": kinds,
@@ -82,7 +89,6 @@ def _write(path: Path, rows: int) -> None:
             "occurred_at": rng.integers(1_700_000_000, 1_760_000_000, rows),
         }
     )
-    frame.to_csv(path, index=False)
 
 
 def _floor(path: Path) -> float:

@@ -54,8 +54,8 @@ def quality(
         typer.echo(f"{name:<20} NDCG@10 {figures['ndcg@10']:.4f}")
 
 
-def leave_one_out(folder: Path) -> dict[str, Any]:
-    """The served list and, beside it, popularity and each source alone."""
+def leave_one_out(folder: Path, sources_alone: bool = True) -> dict[str, Any]:
+    """The served list and, beside it, popularity and, where asked for, each source alone."""
     ratings = pd.read_csv(folder / RATINGS, dtype={"userId": str, "movieId": str})
     last = ratings.index.isin(ratings.groupby("userId")["pos"].idxmax())
     held_out = {viewer: {video} for viewer, video in ratings.loc[last, ["userId", "movieId"]].itertuples(index=False)}
@@ -72,11 +72,12 @@ def leave_one_out(folder: Path) -> dict[str, Any]:
         alone = {
             f"{name} alone": evaluate_served(_engine_with(home, store, name), store, held_out, K).as_dict()
             for name in ("collaborative", "popular")
+            if sources_alone
         }
         store.close()
     return {
         "task": "ml1m-loo",
-        "import": report.summary(),
+        "imported": report.kept,
         "refresh_s": {name: round(seconds, 2) for name, seconds in refreshed.seconds.items()},
         "served": served.as_dict(),
         "models": {"popularity": {"ndcg@10": _popularity(ratings, last)}, **alone},
