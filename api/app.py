@@ -8,6 +8,7 @@ import time
 from flask import Flask, Response, g, request
 
 from api import auth, errors
+from api.errors import Problem
 from api.routes import events, health, recommendations, videos
 from api.service import Service
 from api.settings import Settings, load_settings
@@ -46,6 +47,9 @@ def _install_request_ids(app: Flask) -> None:
         given = request.headers.get("X-Request-ID", "")
         g.request_id = given if _GOOD_REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
         g.started = time.perf_counter()
+        for name, value in (request.view_args or {}).items():
+            if any(character < " " for character in value):
+                raise Problem(422, "invalid_request", f"{name} holds control characters", field=name)
 
     @app.after_request
     def end(response: Response) -> Response:

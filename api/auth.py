@@ -7,6 +7,7 @@ for a few seconds, so a revoked key ends within `REMEMBER_S`.
 import contextlib
 import ipaddress
 import time
+from urllib.parse import urlsplit
 
 from flask import Flask, current_app, request
 
@@ -15,6 +16,7 @@ from data.store import ApiKeys
 
 REMEMBER_S = 5.0
 REMEMBERED_KEYS = 10_000
+PROXY_HEADERS = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP")
 RANK = {"read": 0, "ingest": 1, "admin": 2}
 _EXTENSION = "watchnext_auth"
 
@@ -65,7 +67,7 @@ def require_role(role: str) -> None:
     """Raises Problem 401 or 403 unless this request may do what `role` may."""
     gatekeeper: Gatekeeper = current_app.extensions[_EXTENSION]
     if gatekeeper.no_keys():
-        if not (is_loopback(request.remote_addr or "") and _names_loopback(request.host)):
+        if not _comes_from_this_machine():
             raise Problem(
                 403,
                 "loopback_only",
@@ -88,6 +90,17 @@ def is_loopback(address: str) -> bool:
         return ipaddress.ip_address(address).is_loopback
     except ValueError:
         return False
+
+
+def _comes_from_this_machine() -> bool:
+    """Whether a request was sent by a program here, and not passed on by a proxy or sent by a page from elsewhere."""
+    passed_on = any(name in request.headers for name in PROXY_HEADERS)
+    if passed_on or not is_loopback(request.remote_addr or "") or not _names_loopback(request.host):
+        return False
+    if request.method in ("GET", "HEAD", "OPTIONS"):
+        return True
+    origin = request.headers.get("Origin")
+    return origin is None or _names_loopback(urlsplit(origin).netloc)
 
 
 def _names_loopback(host: str) -> bool:

@@ -20,16 +20,16 @@ from recommender.pipeline.stages import Ranked
 log = logging.getLogger(__name__)
 
 KEY_VERSION = 1
-_HEAD = struct.Struct("<qdI")
+_HEAD = struct.Struct("<qqI")
 
 
 @dataclass(frozen=True)
 class Cached:
-    """Scored candidates, the number of the viewer's newest event that they know of, and when they were made."""
+    """Scored candidates, the number of the viewer's newest event and the version of the catalogue that they know of."""
 
     ranked: Ranked
     last_seq: int
-    made_at: float
+    catalogue_version: int
 
 
 class CandidateCache:
@@ -76,14 +76,15 @@ class CandidateCache:
         except (redis.RedisError, OSError) as error:
             self._rest(error)
 
-    def ping(self) -> bool:
-        """Whether the cache answers now."""
+    def look(self) -> str:
+        """`state`, after asking the cache now."""
         if self._client is None:
-            return False
+            return "off"
         try:
-            return bool(self._client.ping())
+            self._client.ping()
         except (redis.RedisError, OSError):
-            return False
+            return "away"
+        return "up"
 
     def _rest(self, error: Exception) -> None:
         if time.monotonic() >= self._quiet_until:
@@ -93,7 +94,7 @@ class CandidateCache:
 
 def _pack(cached: Cached) -> bytes:
     ranked = cached.ranked
-    head = _HEAD.pack(cached.last_seq, cached.made_at, len(ranked))
+    head = _HEAD.pack(cached.last_seq, cached.catalogue_version, len(ranked))
     return (
         head
         + ranked.columns.astype("<i4").tobytes()
@@ -105,10 +106,10 @@ def _pack(cached: Cached) -> bytes:
 def _unpack(value: bytes) -> Cached | None:
     if len(value) < _HEAD.size:
         return None
-    last_seq, made_at, count = _HEAD.unpack_from(value)
+    last_seq, version, count = _HEAD.unpack_from(value)
     if len(value) != _HEAD.size + 9 * count:
         return None
     columns = np.frombuffer(value, "<i4", count, _HEAD.size).astype(np.int64)
     scores = np.frombuffer(value, "<f4", count, _HEAD.size + 4 * count)
     found_by = np.frombuffer(value, np.uint8, count, _HEAD.size + 8 * count)
-    return Cached(Ranked(columns, scores, found_by), last_seq, made_at)
+    return Cached(Ranked(columns, scores, found_by), last_seq, version)

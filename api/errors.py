@@ -7,6 +7,8 @@ import orjson
 from flask import Flask, Response, g
 from werkzeug.exceptions import HTTPException
 
+from data.store import DatabaseError
+
 log = logging.getLogger(__name__)
 
 
@@ -52,6 +54,12 @@ def install(app: Flask) -> None:
         code = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}.get(status, f"http_{status}")
         headers = {name: value for name, value in error.get_headers() if name == "Allow"}
         return problem_response(Problem(status, code, error.description or code, headers))
+
+    @app.errorhandler(DatabaseError)
+    def on_database(error: Exception) -> Response:
+        log.error("request %s: the database does not answer: %s", g.get("request_id"), error)
+        detail = "the database does not answer; nothing was changed, try again"
+        return problem_response(Problem(503, "database_unavailable", detail, {"Retry-After": "1"}))
 
     @app.errorhandler(Exception)
     def on_anything(error: Exception) -> Response:

@@ -107,12 +107,14 @@ class SimilarQuery(_Asked):
     labels: list[Label] = Field(default_factory=list, max_length=50)
     exclude: list[Identifier] = Field(default_factory=list, max_length=1_000)
     country: Country | None = None
+    max_rating: int | None = Field(default=None, ge=0, le=21, description="highest minimum age to show")
 
 
 class SimilarAnswer(BaseModel):
     request_id: str
     video_id: str
     items: list[Item]
+    warnings: list[str]
     release: ReleaseFacts
 
 

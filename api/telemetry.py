@@ -7,6 +7,8 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram, g
 from prometheus_client.multiprocess import MultiProcessCollector
 
 MULTIPROCESS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+#: Methods beyond these are one label, so that a stranger cannot grow the metrics.
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.5)
 
 _REQUESTS = Histogram(
@@ -23,7 +25,8 @@ class Telemetry:
     """The counters of this process; stateless, because the registry is the process's."""
 
     def answered(self, route: str, method: str, status: int, seconds: float) -> None:
-        _REQUESTS.labels(route, method, str(status)).observe(seconds)
+        known = method if method in METHODS else "other"
+        _REQUESTS.labels(route, known, str(status)).observe(seconds)
 
     def recommended(self, cache: str, fallback: str | None, degraded: bool, timings_ms: Mapping[str, float]) -> None:
         _RECOMMENDED.labels(cache, fallback or "none", str(degraded).lower()).inc()

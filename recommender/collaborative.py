@@ -7,6 +7,7 @@ viewer is folded in from the history at request time, which needs the item facto
 import numpy as np
 import scipy.sparse as sp
 from implicit.als import AlternatingLeastSquares
+from implicit.recommender_base import ModelFitError
 from pydantic import BaseModel, ConfigDict, Field
 from threadpoolctl import threadpool_limits
 
@@ -62,7 +63,10 @@ class LatentFactors:
 def fit_factors(
     positives: sp.csr_matrix, settings: CollaborativeSettings | None = None, seed: int = 0
 ) -> LatentFactors:
-    """Fits ALS to (U, V) positive signals. Videos that nobody met keep factors of 0."""
+    """Fits ALS to (U, V) positive signals. Videos that nobody met keep factors of 0.
+
+    Raises ArithmeticError when the numbers do not stay finite.
+    """
     settings = settings or CollaborativeSettings()
     # A threaded BLAS inside implicit's own threads makes the fit many times slower.
     with threadpool_limits(1, "blas"):
@@ -74,7 +78,10 @@ def fit_factors(
             random_state=seed,
             use_gpu=False,
         )
-        model.fit(positives, show_progress=False)
+        try:
+            model.fit(positives, show_progress=False)
+        except ModelFitError as error:
+            raise ArithmeticError(f"the factors do not stay finite: {error}") from error
     items = np.array(model.item_factors, np.float32)
     items[np.diff(positives.tocsc().indptr) == 0] = 0.0
     return LatentFactors(items, settings.regularization, settings.alpha)

@@ -7,7 +7,7 @@ lets requests that have begun end on the old one.
 import hashlib
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -19,6 +19,7 @@ from data.store.events import History
 from recommender.catalogue_view import CatalogueView
 from recommender.pipeline import Pipeline, timed
 from recommender.pipeline.filters import standard_filters
+from recommender.pipeline.hydrators import CatalogueFacts, Reasons
 from recommender.pipeline.scorers import ReciprocalRankFusion
 from recommender.pipeline.selectors import BestFirst
 from recommender.pipeline.sources import CollaborativeSource, ContentSource, PopularSource
@@ -29,15 +30,6 @@ from recommender.release import Release, ReleaseError, Releases
 from recommender.settings import RecommenderSettings
 
 Similarity = Literal["visual", "cowatch", "both"]
-
-
-@dataclass(frozen=True)
-class Reason:
-    """Why an item is in a list: a stable code, the watched video or label behind it, and a sentence for people."""
-
-    code: str
-    text: str
-    video_id: str | None = None
 
 
 class Engine:
@@ -53,8 +45,15 @@ class Engine:
             ContentSource(release.index, choices.content_weight),
             PopularSource(release.popularity, choices.popular_prior_items),
         ]
+        sources = [source for source in sources if source.name not in choices.disabled_sources]
         self.pipeline = Pipeline(
-            len(release.videos), standard_filters(view), sources, ReciprocalRankFusion(), BestFirst(), choices
+            size=len(release.videos),
+            filters=standard_filters(view),
+            sources=sources,
+            scorer=ReciprocalRankFusion(),
+            selector=BestFirst(),
+            hydrators=[CatalogueFacts(view), Reasons(view, sources, list(release.popularity.countries))],
+            settings=choices,
         )
 
     @classmethod
@@ -99,9 +98,13 @@ class Engine:
         trace = Trace()
         return self.pipeline.rank(query, trace), trace
 
+    def allowed(self, query: Query, ranked: Ranked) -> Ranked:
+        """Scored candidates, which may come from a cache, that the filters let through in this request."""
+        return ranked.take(np.flatnonzero(self.pipeline.eligible(query)[ranked.columns]))
+
     def select(self, query: Query, ranked: Ranked) -> Ranked:
-        """The slate out of scored candidates, which may come from a cache: the filters of this request hold."""
-        allowed = ranked.take(np.flatnonzero(self.pipeline.eligible(query)[ranked.columns]))
+        """The slate out of scored candidates."""
+        allowed = self.allowed(query, ranked)
         return allowed.take(self.pipeline.selector.select(query, allowed))
 
     def recommend(self, query: Query) -> tuple[Ranked, Trace]:
@@ -111,31 +114,9 @@ class Engine:
             slate = self.select(query, ranked)
         return slate, trace
 
-    def reasons(self, query: Query, slate: Ranked) -> list[Reason]:
-        """Why each item of a slate is there: the first of its sources that can name a watched video."""
-        behind = np.full(len(slate), -1, np.int64)
-        for bit, source in enumerate(self.pipeline.sources):
-            asked = np.flatnonzero((behind < 0) & (slate.found_by >> bit & 1).astype(bool))
-            if len(asked) and source.enabled(query):
-                behind[asked] = source.explain(query, slate.columns[asked])
-        return [self._reason(query, int(column), int(row)) for column, row in zip(slate.columns, behind, strict=True)]
-
-    def _reason(self, query: Query, column: int, liked_row: int) -> Reason:
-        if liked_row >= 0:
-            watched = int(query.profile.liked[liked_row])
-            return Reason("because_you_watched", f"Because you watched {self._title(watched)}", self.videos[watched])
-        labels = self.view.labels[column]
-        where = f" in {query.country}" if query.country in self.release.popularity.countries else ""
-        if labels and not query.profile.known and labels[0] in query.labels:
-            return Reason("popular_in_label", f"Popular in {labels[0]}{where}")
-        return Reason("popular", f"Popular now{where}")
-
-    def _title(self, column: int) -> str:
-        return self.view.titles[column] or self.videos[column]
-
     # ---- What is similar -----------------------------------------------------------------------------------
 
-    def similar(self, video_id: str, query: Query, by: Similarity = "both") -> Ranked:
+    def similar(self, video_id: str, query: Query, by: Similarity = "both", trace: Trace | None = None) -> Ranked:
         """Videos like this one, by looks (`visual`), by who watches them (`cowatch`), or both.
 
         Raises KeyError when this release does not know the video.
@@ -150,7 +131,7 @@ class Engine:
         )
         only = {"visual": {"content"}, "cowatch": {"collaborative"}, "both": {"content", "collaborative"}}[by]
         asked = replace(query, profile=likes, weights=dict.fromkeys(only, 1.0))
-        ranked = self.pipeline.rank(asked, Trace(), only)
+        ranked = self.pipeline.rank(asked, Trace() if trace is None else trace, only)
         return ranked.take(np.arange(min(query.limit, len(ranked))))
 
     # ---- Why -----------------------------------------------------------------------------------------------
@@ -159,15 +140,18 @@ class Engine:
         """What happens to one video in this request: which source finds it at which rank, which filter removes it,
         its place in the list. Raises KeyError when this release does not know the video."""
         column = self.column_of[video_id]
-        everything = np.ones(len(self.videos), bool)
-        everything[query.profile.watched] = False
-        everything[column] = True
+        eligible = self.pipeline.eligible(query)
+        eligible[column] = True
         found: dict[str, Any] = {}
         for source in self.pipeline.sources:
             if not source.enabled(query):
                 found[source.name] = {"found": False, "because": "the source has nothing to say to this viewer"}
                 continue
-            candidates = source.candidates(query, everything, self.settings.pipeline.candidates)
+            try:
+                candidates = source.candidates(query, eligible, self.settings.pipeline.candidates)
+            except Exception as error:
+                found[source.name] = {"found": False, "because": f"the source failed: {error}"}
+                continue
             place = np.flatnonzero(candidates.columns == column)
             if len(place) == 0:
                 found[source.name] = {

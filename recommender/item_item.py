@@ -9,6 +9,9 @@ import scipy.sparse as sp
 from pydantic import BaseModel, ConfigDict, Field
 from scipy.linalg import lapack
 
+#: Rows that are worked on at a time, so that no second matrix of the full size is needed.
+BLOCK = 512
+
 
 class ItemItemSettings(BaseModel):
     model_config = ConfigDict(extra="forbid")
@@ -45,26 +48,35 @@ def fit_item_weights(positives: sp.csr_matrix, settings: ItemItemSettings | None
     watched = np.diagonal(G) > 0
     regularization = settings.regularization or max(10.0, float(np.diagonal(G)[watched].mean()) if watched.any() else 0)
     G[np.diag_indices_from(G)] += regularization
-    P = _inverse(G)
-    B = -P / np.diagonal(P)
-    np.fill_diagonal(B, 0.0)
-    return ItemWeights(_strongest(B, settings.neighbours))
+    return ItemWeights(_strongest_weights(_inverse(G), settings.neighbours))
 
 
 def _inverse(G: np.ndarray) -> np.ndarray:
-    """The inverse of a symmetric positive definite matrix, by Cholesky and in place: half the work of a general one."""
-    factor, failed = lapack.spotrf(G, lower=True, overwrite_a=True)
+    """The inverse of a symmetric positive definite matrix, in its own memory: Cholesky, then the missing triangle."""
+    # LAPACK works on columns; of a symmetric matrix the transpose is the same and needs no copy.
+    factor, failed = lapack.spotrf(G.T, lower=True, overwrite_a=True)
     inverse, failed_too = lapack.spotri(factor, lower=True, overwrite_c=True)
     if failed or failed_too:
         raise np.linalg.LinAlgError("the item-item matrix is not positive definite; raise item_item.regularization")
-    return np.tril(inverse) + np.tril(inverse, -1).T
+    for start in range(0, len(inverse), BLOCK):
+        end = start + BLOCK
+        inverse[start:end, end:] = inverse[end:, start:end].T
+        corner = inverse[start:end, start:end]
+        corner[:] = np.tril(corner) + np.tril(corner, -1).T
+    return inverse
 
 
-def _strongest(B: np.ndarray, keep: int) -> sp.csr_matrix:
-    """The `keep` weights of largest magnitude of every row."""
-    count = B.shape[0]
+def _strongest_weights(P: np.ndarray, keep: int) -> sp.csr_matrix:
+    """B = -P / diag P without its diagonal, and of every row the `keep` weights of largest magnitude."""
+    count = len(P)
     keep = min(keep, count)
-    columns = np.sort(np.argpartition(-np.abs(B), keep - 1, axis=1)[:, :keep], axis=1)
-    data = np.take_along_axis(B, columns, axis=1).astype(np.float32)
-    indptr = np.arange(0, count * keep + 1, keep)
-    return sp.csr_matrix((data.ravel(), columns.ravel().astype(np.int32), indptr), B.shape)
+    diagonal = np.diagonal(P).copy()
+    columns = np.empty((count, keep), np.int32)
+    data = np.empty((count, keep), np.float32)
+    for start in range(0, count, BLOCK):
+        rows = np.arange(start, min(start + BLOCK, count))
+        B = -P[rows] / diagonal
+        B[np.arange(len(rows)), rows] = 0.0
+        columns[rows] = np.sort(np.argpartition(-np.abs(B), keep - 1, axis=1)[:, :keep], axis=1)
+        data[rows] = np.take_along_axis(B, columns[rows].astype(np.int64), axis=1)
+    return sp.csr_matrix((data.ravel(), columns.ravel(), np.arange(0, count * keep + 1, keep)), P.shape)

@@ -5,6 +5,7 @@ where it stopped, on the same frozen inputs. Gates look at the finished folder b
 release serves until then, and goes on serving when a gate fails.
 """
 
+import hashlib
 import secrets
 import shutil
 import time
@@ -73,12 +74,14 @@ def refresh(store: Store, home: Home, settings: RecommenderSettings | None = Non
 def unpublished_release(store: Store, settings: RecommenderSettings) -> Release:
     """A release in memory for a service that has none yet: the catalogue, and what is popular in it."""
     videos = [record.id for record in store.catalogue.all()]
-    columns = {name: column for column, name in enumerate(videos)}
+    columns = {video: column for column, video in enumerate(videos)}
+    # Bare catalogues differ, and what is cached or paged for one must not be read with the columns of another.
+    name = "none-" + hashlib.sha256(orjson.dumps(videos)).hexdigest()[:8]
     popularity = measure_popularity(store.events.frames(), columns, time.time(), settings.popularity)
     return Release(
-        id="none",
+        id=name,
         manifest={
-            "id": "none",
+            "id": name,
             "created_at": time.time(),
             "encoder": NO_ENCODER,
             "index": "none",
@@ -195,7 +198,10 @@ class _Refresh:
         positives = self._positives
         self._state["counts"] = {"viewers": positives.shape[0], "interactions": positives.nnz}
         if positives.nnz:
-            factors = fit_factors(positives, self._settings.collaborative)
+            try:
+                factors = fit_factors(positives, self._settings.collaborative)
+            except ArithmeticError as error:
+                raise GateError(f"gate finite: {error}") from error
             self._state["collaborative"] = f"als/{factors.items.shape[1]}"
         else:
             factors = LatentFactors(np.zeros((len(self._videos), 1), np.float32), 1.0, 1.0)

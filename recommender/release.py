@@ -50,6 +50,13 @@ def write_videos(folder: Path, videos: Sequence[str]) -> None:
         file.write(orjson.dumps(list(videos)))
 
 
+def read_videos(folder: Path) -> list[str]:
+    """The ids of a release's videos, by column. Raises CorruptFileError when the file is not as it was written."""
+    verify_checksum(folder / "videos.json", read_manifest(folder)["files"]["videos.json"]["sha256"])
+    videos: list[str] = orjson.loads((folder / "videos.json").read_bytes())
+    return videos
+
+
 def write_index(folder: Path, index: VectorIndex) -> None:
     index.save(folder / "index.faiss")
     _write_arrays(folder / "index.npz", ids=index.ids)
@@ -119,8 +126,10 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         manifest: dict[str, Any] = orjson.loads((folder / MANIFEST).read_bytes())
     except (OSError, orjson.JSONDecodeError) as error:
         raise CorruptFileError(f"{folder} is not a release: {error}") from error
-    if manifest.get("format") != FORMAT:
-        raise CorruptFileError(f"{folder} has format {manifest.get('format')}; this version reads format {FORMAT}")
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise CorruptFileError(f"{folder} has no manifest of format {FORMAT}, which this version reads")
+    if not {"id", "created_at", "files"} <= set(manifest):
+        raise CorruptFileError(f"{folder} has a manifest that lacks its id, its time or its files")
     return manifest
 
 

@@ -18,7 +18,7 @@ def recommend(
     json: JsonOption = False,
 ) -> None:
     """Recommend videos to a viewer, with reasons."""
-    from api.service import items_of, release_facts
+    from api.answer import items_of, release_facts
     from recommender.pipeline.stages import Query
 
     work = Workspace()
@@ -26,7 +26,7 @@ def recommend(
     profile = engine.profile(work.store.events.history(user))
     query = Query(profile, limit, time.time(), country=country.upper() if country else None, labels=tuple(label or ()))
     slate, trace = engine.recommend(query)
-    items = items_of(engine, slate, query)
+    items = items_of(engine, query, slate, trace)
     rows = [_row(item, item["reason"]["text"]) for item in items]
     value = {"user_id": user, "items": items, "warnings": trace.warnings, "release": release_facts(engine)}
     show(value, json, ("rank", "video", "title", "labels", "score", "why"), rows)
@@ -39,18 +39,19 @@ def similar(
     json: JsonOption = False,
 ) -> None:
     """Find videos like a video, by looks, by who watches them, or both."""
-    from api.service import NOBODY, items_of, release_facts
-    from recommender.pipeline.stages import Query
+    from api.answer import NO_REASONS, NOBODY, items_of, release_facts
+    from recommender.pipeline.stages import Query, Trace
 
     if by not in ("visual", "cowatch", "both"):
         raise typer.BadParameter(f"{by!r} is none of visual, cowatch, both", param_hint="--by")
     engine = Workspace().engine
     try:
-        found = engine.similar(video, Query(NOBODY, limit, time.time()), by)  # type: ignore[arg-type]
+        query, trace = Query(NOBODY, limit, time.time()), Trace()
+        found = engine.similar(video, query, by, trace)  # type: ignore[arg-type]
     except KeyError:
         raise typer.BadParameter(f"the served release has no video {video!r}; see `watchnext videos list`") from None
-    items = items_of(engine, found, None)
-    value = {"video_id": video, "items": items, "release": release_facts(engine)}
+    items = items_of(engine, query, found, trace, skip=NO_REASONS)
+    value = {"video_id": video, "items": items, "warnings": trace.warnings, "release": release_facts(engine)}
     rows = [_row(item, ", ".join(item["sources"])) for item in items]
     show(value, json, ("rank", "video", "title", "labels", "score", "found by"), rows)
 

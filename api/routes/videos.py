@@ -64,8 +64,11 @@ def _set_hidden(video_id: str, hidden: bool) -> dict[str, Any]:
 
 def _decoded(cursor: str) -> str:
     try:
-        return base64.urlsafe_b64decode(cursor.encode()).decode()
-    except (binascii.Error, UnicodeError):
+        after = base64.urlsafe_b64decode(cursor.encode()).decode()
+        if not after.isprintable():
+            raise ValueError
+        return after
+    except (binascii.Error, ValueError):
         raise Problem(
             400, "invalid_cursor", "this cursor is damaged; ask for the first page again", field="cursor"
         ) from None

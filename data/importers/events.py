@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import GenericAlias
 from typing import Any, TextIO
 
 import numpy as np
@@ -28,7 +29,15 @@ CHUNK_ROWS = 50_000
 REQUIRED = ("user_id", "video_id", "type", "occurred_at")
 FIELDS = tuple(Event.model_fields)
 _IDENTIFIERS = ("event_id", "user_id", "video_id", "session_id", "request_id", "surface")
-_COLUMNS = {name: TypeAdapter(list[field.rebuild_annotation()]) for name, field in Event.model_fields.items()}  # type: ignore[misc]
+
+
+def _column_validator(field_name: str) -> TypeAdapter[list[Any]]:
+    """What the schema says of one field, for a whole column of it."""
+    column: Any = GenericAlias(list, (Event.model_fields[field_name].rebuild_annotation(),))
+    return TypeAdapter(column)
+
+
+_COLUMNS = {name: _column_validator(name) for name in FIELDS}
 
 
 def import_events(
@@ -209,19 +218,19 @@ def validate(
     """(rows for `EventLog.add_rows`, rejections as (row number, reason, detail, content)) of a chunk."""
     raw = chunk.frame
     checks = _Checks(len(raw))
-    columns = {name: _column(raw, name, checks) for name in FIELDS}
-    graded = np.array([kind is not None and SIGNALS[kind].takes_value for kind in columns["type"]], bool)
+    found = {name: _column(raw, name, checks) for name in FIELDS}
+    graded = np.array([kind is not None and SIGNALS[kind].takes_value for kind in found["type"]], bool)
     checks.reject(
-        graded & np.array([value is None for value in columns["value"]], bool),
+        graded & np.array([value is None for value in found["value"]], bool),
         "value",
         "value is required for watch and rate events: a fraction from 0 to 1",
     )
-    unknown = ~np.fromiter((name in known_videos for name in columns["video_id"]), bool, len(raw))
+    unknown = ~np.fromiter((name in known_videos for name in found["video_id"]), bool, len(raw))
     checks.reject(unknown, "unknown_video", "no such video in the catalogue: add it before its events")
 
     good = np.flatnonzero(checks.reason == "")
     now = time.time()
-    columns = {name: values[good] for name, values in columns.items()}
+    columns = {name: values[good].tolist() for name, values in found.items()}
     columns["type"] = [kind.value for kind in columns["type"]]
     columns["event_id"] = [
         given or _made_id(*content)
@@ -271,7 +280,7 @@ def _column(raw: pd.DataFrame, name: str, checks: _Checks) -> np.ndarray:
     try:
         out[rows] = _COLUMNS[name].validate_python(given)
     except ValidationError as error:
-        complaints = {complaint["loc"][0]: what_is_wrong(complaint) for complaint in error.errors(include_url=False)}
+        complaints = {int(one["loc"][0]): what_is_wrong(one) for one in error.errors(include_url=False)}
         for place, complaint in complaints.items():
             checks.reject_row(rows[place], name, f"{name}: {complaint}")
         fine = [place for place in range(len(rows)) if place not in complaints]

@@ -53,11 +53,15 @@ def import_folder(store: Store, folder: Path, reports: Path, labels: Path | None
     paths = sorted(_video_files(root))
     report = ImportReport(str(folder), reports)
     batch: list[Video] = []
+    paths_by_id: dict[str, Path] = {}
     with progress(f"videos from {folder.name}", len(paths), "files") as advance:
         for number, path in enumerate(paths, start=1):
             report.read += 1
             video = _video(store, path, root, described.pop(path, {}), number, report)
-            if video is not None:
+            if video is not None and paths_by_id.setdefault(video.id, path) != path:
+                report.kept -= 1
+                report.reject(number, "id_taken", f"{path} gives the same id as {paths_by_id[video.id]}", str(path))
+            elif video is not None:
                 batch.append(video)
             if len(batch) == COMMIT_EVERY:
                 store.catalogue.upsert(batch)
@@ -85,7 +89,7 @@ def _video(
     """The video to write; None where nothing changes or the file is rejected."""
     relative = path.relative_to(root).as_posix()
     if not relative.isprintable():
-        report.reject(number, "name", f"{ascii(relative)} holds characters that cannot be shown", ascii(relative))
+        report.reject(number, "name", f"{relative!a} holds characters that cannot be shown", ascii(relative))
         return None
     if not path.resolve().is_relative_to(root):
         report.reject(number, "link_out_of_folder", f"{relative} is a link that leads out of the folder", relative)
@@ -98,6 +102,10 @@ def _video(
         title = re.sub(r"[_\-.\s]+", " ", path.stem).strip()
         name = relative.replace("/", "~")
         record = store.catalogue.get(name)
+        if record is not None and _is_another_file(record.media_path, path):
+            detail = f"{relative}: the id {name} is taken by {record.media_path}; rename one of the two"
+            report.reject(number, "id_taken", detail, relative)
+            return None
         known = record.model_dump(include=set(Video.model_fields)) if record else {"id": name, "title": title}
         video = Video.model_validate({**known, **fields, "media_path": str(path), "content_hash": sha256_of(path)})
         if video.model_dump() == known:
@@ -111,6 +119,11 @@ def _video(
         field, message = first_error(error)
         report.reject(number, field, f"{relative}: {field}: {message}", dict(row))
     return None
+
+
+def _is_another_file(known: str | None, path: Path) -> bool:
+    """Whether an id belongs to another file that is still there; one that was moved away has left its place."""
+    return known is not None and Path(known) != path and Path(known).exists()
 
 
 def _read_labels(path: Path, root: Path) -> dict[Path, dict[str, str]]:

@@ -28,7 +28,9 @@ def import_movielens(store: Store, folder: Path, reports: Path) -> ImportReport:
     Raises ImportProblem when the folder holds neither layout.
     """
     movies, ratings = _tables(folder)
-    store.catalogue.upsert(_videos(movies))
+    # What the catalogue knows already may have media, edits or a takedown since: it stays as it is.
+    known = set(store.catalogue.ids())
+    store.catalogue.upsert(video for video in _videos(movies) if video.id not in known)
     report = ImportReport(str(folder), reports)
     with progress(f"ratings from {folder.name}", len(ratings), "ratings") as advance:
         add_chunks(store, _chunks(ratings), report, advance)

@@ -5,6 +5,7 @@ SQLite (WAL) by default, PostgreSQL by URL, from the same code. What was acknowl
 knows encoders, models or HTTP.
 """
 
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from pathlib import Path
 
@@ -15,7 +16,10 @@ from data.store.catalogue import Catalogue
 from data.store.events import EventLog
 from data.store.keys import ApiKeys
 
-__all__ = ["ApiKeys", "Catalogue", "EventLog", "Store", "StoreError"]
+__all__ = ["ApiKeys", "Catalogue", "DatabaseError", "EventLog", "Store", "StoreError"]
+
+#: What reading and writing raise when the database is away, busy for too long or damaged.
+DatabaseError = sa.exc.OperationalError
 
 HEAD_REVISION = "0001"
 _MIGRATION_LOCK = 7_231_977  # any constant: PostgreSQL's advisory lock of this application
@@ -41,9 +45,11 @@ class Store:
         try:
             engine = _engine(url)
             store = cls(engine)
-            if store._revision() != HEAD_REVISION:
-                store._migrate()
-        except (sa.exc.SQLAlchemyError, ImportError, OSError) as error:
+            # Two connections that make a new SQLite file a WAL file at once do not wait for each other: one fails.
+            with _lock_of_file(engine):
+                if store._revision() != HEAD_REVISION:
+                    store._migrate()
+        except (sa.exc.SQLAlchemyError, ImportError, OSError, ValueError) as error:
             reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
             shown = sa.make_url(url).render_as_string(hide_password=True) if "://" in url else url
             raise StoreError(f"cannot open the database {shown}: {reason}") from error
@@ -62,7 +68,7 @@ class Store:
         return ApiKeys(self.engine)
 
     def state_for(self, user_id: str) -> tuple[int, int]:
-        """(catalogue version, number of this viewer's newest event that is no impression): what an answer depends on."""
+        """(catalogue version, number of this viewer's newest event but impressions): what an answer depends on."""
         with self.engine.connect() as connection:
             row = connection.execute(_STATE, {"user_id": user_id}).one()
         return int(row[0]), int(row[1])
@@ -90,13 +96,8 @@ class Store:
         config.set_main_option("script_location", str(Path(__file__).parents[1] / "migrations"))
         config.attributes["engine"] = self.engine
         try:
-            if self.engine.dialect.name == "sqlite" and self.engine.url.database not in (
-                None,
-                "",
-                ":memory:",
-            ):
-                with FileLock(f"{self.engine.url.database}.migrate.lock"):
-                    command.upgrade(config, "head")
+            if self.engine.dialect.name == "sqlite":
+                command.upgrade(config, "head")
             else:
                 with self.engine.connect() as connection:
                     connection.execute(sa.select(sa.func.pg_advisory_lock(_MIGRATION_LOCK)))
@@ -113,6 +114,11 @@ _STATE = sa.text(
     "SELECT (SELECT value FROM counters WHERE name = 'catalogue'), COALESCE((SELECT seq FROM events"
     " WHERE user_id = :user_id AND type <> 'impression' ORDER BY seq DESC LIMIT 1), 0)"
 )
+
+
+def _lock_of_file(engine: sa.Engine) -> AbstractContextManager[object]:
+    file = engine.url.database if engine.dialect.name == "sqlite" else None
+    return nullcontext() if file in (None, "", ":memory:") else FileLock(f"{file}.migrate.lock")
 
 
 def _engine(url: str) -> sa.Engine:

@@ -69,6 +69,8 @@ class Catalogue:
         update: dict[str, Any] = {
             name: new[name] for name in (*_OWNERS_FIELDS, "updated_at", "removed", "version") if name != "id"
         }
+        # A takedown is undone by `set_hidden` alone, not by describing the video once more.
+        update["hidden"] = sa.case((videos.c.removed, new.hidden), else_=videos.c.hidden)
         # A duration that was probed is better than none.
         update["duration_s"] = sa.func.coalesce(new.duration_s, videos.c.duration_s)
         # A claim on the old media ends: what its holder finds out is not about the new file.
@@ -122,8 +124,9 @@ class Catalogue:
         found: list[VideoRecord] = []
         with self._engine.connect() as connection:
             for row in connection.execute(query if label else query.limit(limit)).mappings():
-                if label is None or label in row["labels"] or label in row["predicted_labels"]:
-                    found.append(_record(row))
+                record = _record(row)
+                if label is None or label in record.shown_labels:
+                    found.append(record)
                     if len(found) == limit:
                         break
         return found

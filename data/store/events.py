@@ -9,14 +9,16 @@ import numpy as np
 import pandas as pd
 import sqlalchemy as sa
 
-from data.schema import Event
+from data.schema import Event, EventType
 from data.store.tables import events, videos
 from data.store.writing import insert_into, writing
 
 EventOutcome = Literal["accepted", "duplicate", "unknown_video"]
 INSERT_BATCH = 5_000
 READ_BATCH = 100_000
-HISTORY_LIMIT = 5_000
+HISTORY_LIMIT = 20_000
+#: Events are numbered in the order in which they are committed, so that a reader who has seen one has seen all before.
+EVENT_LOG_LOCK = 7_231_978
 COLUMNS = tuple(str(column.name) for column in events.c if column.name != "seq")
 
 
@@ -52,7 +54,7 @@ class EventLog:
         now = time.time()
         rows = [event.model_dump(mode="json") | {"received_at": now} for event in batch]
         outcomes: list[EventOutcome] = []
-        with writing(self._engine) as connection:
+        with writing(self._engine, EVENT_LOG_LOCK) as connection:
             wanted = {row["video_id"] for row in rows}
             known = set(connection.execute(sa.select(videos.c.id).where(videos.c.id.in_(wanted))).scalars())
             ids = {row["event_id"] for row in rows}
@@ -81,7 +83,7 @@ class EventLog:
         """
         if not rows:
             return 0
-        with writing(self._engine) as connection:
+        with writing(self._engine, EVENT_LOG_LOCK) as connection:
             before = connection.execute(_COUNT).scalar_one()
             statement = insert_into(connection, events).on_conflict_do_nothing(index_elements=["event_id"])
             for start in range(0, len(rows), INSERT_BATCH):
@@ -89,9 +91,9 @@ class EventLog:
             return int(connection.execute(_COUNT).scalar_one() - before)
 
     def history(self, user_id: str, limit: int = HISTORY_LIMIT) -> History:
-        """The newest events of a viewer (by the time they occurred; ties: the later added first)."""
+        """The newest events of a viewer (by the time they occurred; ties: the later added first), but impressions."""
         newest = sa.select(events.c.video_id, events.c.type, events.c.value, events.c.occurred_at).where(
-            events.c.user_id == user_id
+            events.c.user_id == user_id, events.c.type != EventType.IMPRESSION
         )
         with self._engine.connect() as connection:
             rows = connection.execute(

@@ -73,9 +73,6 @@ class ApiKeys:
             return connection.execute(statement).scalar()
 
     def any(self) -> bool:
-        """Whether at least one live key exists."""
+        """Whether a key was ever created: revoking the last one closes the door, it does not open it."""
         with self._engine.connect() as connection:
-            return (
-                connection.execute(sa.select(api_keys.c.id).where(api_keys.c.revoked_at.is_(None)).limit(1)).first()
-                is not None
-            )
+            return connection.execute(sa.select(api_keys.c.id).limit(1)).first() is not None

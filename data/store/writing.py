@@ -10,9 +10,14 @@ from data.store.tables import counters
 
 
 @contextmanager
-def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
-    """A transaction that waits for its turn to write (SQLite: BEGIN IMMEDIATE) and commits at the end."""
+def writing(engine: sa.Engine, lock: int | None = None) -> Iterator[sa.Connection]:
+    """A transaction that waits for its turn to write and commits at the end.
+
+    SQLite has one turn for all (BEGIN IMMEDIATE); on PostgreSQL those with the same `lock` take turns.
+    """
     with engine.connect().execution_options(writes=True) as connection, connection.begin():
+        if lock is not None and connection.dialect.name != "sqlite":
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(lock)))
         yield connection
 
 

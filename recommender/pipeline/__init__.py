@@ -9,11 +9,23 @@ import logging
 import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from recommender.pipeline.stages import Candidates, Filter, Found, Query, Ranked, Scorer, Selector, Source, Trace
+from recommender.pipeline.stages import (
+    Candidates,
+    Filter,
+    Found,
+    Hydrator,
+    Query,
+    Ranked,
+    Scorer,
+    Selector,
+    Source,
+    Trace,
+)
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +53,7 @@ class Pipeline:
         sources: Sequence[Source],
         scorer: Scorer,
         selector: Selector,
+        hydrators: Sequence[Hydrator],
         settings: PipelineSettings,
     ) -> None:
         self.size = size
@@ -48,6 +61,7 @@ class Pipeline:
         self.sources = [source for source in sources if source.name not in settings.disabled_sources]
         self.scorer = scorer
         self.selector = selector
+        self.hydrators = hydrators
         self.settings = settings
 
     def rank(self, query: Query, trace: Trace, only: Collection[str] | None = None) -> Ranked:
@@ -77,6 +91,23 @@ class Pipeline:
             with timed(trace, "back_fill"):
                 ranked = _back_fill(ranked, eligible, query.limit)
         return ranked
+
+    def hydrate(self, query: Query, slate: Ranked, trace: Trace, skip: Collection[str] = ()) -> list[dict[str, Any]]:
+        """The fields of each item, from all hydrators but those in `skip`; one that fails is left out and named."""
+        items: list[dict[str, Any]] = [{} for _ in range(len(slate))]
+        for hydrator in self.hydrators:
+            if hydrator.name in skip:
+                continue
+            try:
+                with timed(trace, hydrator.name):
+                    found = hydrator.hydrate(query, slate)
+            except Exception:
+                log.exception("hydrator %s failed", hydrator.name)
+                trace.warnings.append(f"hydrator {hydrator.name} was left out: it failed")
+                continue
+            for item, fields in zip(items, found, strict=True):
+                item.update(fields)
+        return items
 
     def eligible(self, query: Query) -> np.ndarray:
         """(V,) bool: what every filter keeps."""

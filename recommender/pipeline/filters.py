@@ -39,12 +39,12 @@ class Window(_OverCatalogue):
 
 
 class Region(_OverCatalogue):
-    """Not licensed for the viewer's country."""
+    """Not licensed for the viewer's country, or for some countries only while the viewer's is unknown."""
 
     name = "region"
 
     def keep(self, query: Query) -> np.ndarray | None:
-        return None if query.country is None else self._view.available_in(query.country)
+        return self._view.available_in(query.country)
 
 
 class Rating(_OverCatalogue):

@@ -1,10 +1,10 @@
 """What passes between the stages of the pipeline, and what a stage of each kind looks like.
 
-filters -> sources -> merge -> scorer -> selector. Everything is arrays over the columns of one release.
+filters -> sources -> merge -> scorer -> selector -> hydrators. Everything is arrays over the columns of one release.
 """
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -111,3 +111,12 @@ class Selector(Protocol):
 
     def select(self, query: Query, ranked: Ranked) -> np.ndarray:
         """Rows of `ranked` to show, in order, at most `query.limit`."""
+
+
+class Hydrator(Protocol):
+    """Adds what people are shown of the items of a slate."""
+
+    name: str
+
+    def hydrate(self, query: Query, slate: Ranked) -> list[dict[str, Any]]:
+        """For each item its fields, by name."""

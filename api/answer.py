@@ -1,0 +1,247 @@
+"""One recommendation request on its way: what is known of the viewer, candidates from cache or engine, the page.
+
+Here a request is kept from failing: without the cache it computes, without the history it answers as for a
+stranger, and says so. Knows nothing of Flask.
+"""
+
+import logging
+import time
+from collections.abc import Collection
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from api.cache import Cached, CandidateCache
+from api.cursors import Cursor, read_cursor, write_cursor
+from api.engines import EngineKeeper
+from api.schemas import RecommendationRequest
+from data.store import Store
+from data.store.events import History
+from recommender.engine import Engine
+from recommender.pipeline.hydrators import Reasons
+from recommender.pipeline.stages import Query, Ranked, Trace
+from recommender.profile import Profile
+
+log = logging.getLogger(__name__)
+
+NO_REASONS = (Reasons.name,)
+NOBODY = Profile(
+    liked=np.zeros(0, np.int64),
+    signal=np.zeros(0, np.float32),
+    recency=np.zeros(0, np.float32),
+    disliked=np.zeros(0, np.int64),
+    watched=np.zeros(0, np.int64),
+)
+
+
+def release_facts(engine: Engine) -> dict[str, Any]:
+    manifest = engine.release.manifest
+    facts = {name: manifest[name] for name in ("id", "encoder", "index", "collaborative")}
+    return {**facts, "age_s": max(0, int(time.time() - manifest["created_at"]))}
+
+
+def items_of(
+    engine: Engine,
+    query: Query,
+    slate: Ranked,
+    trace: Trace,
+    *,
+    shown: int = 0,
+    scores: bool = True,
+    skip: Collection[str] = (),
+) -> list[dict[str, Any]]:
+    """Items for an answer, `shown` having been on pages before, without the hydrators of the names in `skip`."""
+    items = engine.pipeline.hydrate(query, slate, trace, skip)
+    for place, (item, column) in enumerate(zip(items, slate.columns.tolist(), strict=True)):
+        item["video_id"] = engine.videos[column]
+        item["rank"] = shown + place + 1
+        item["sources"] = engine.pipeline.source_names(int(slate.found_by[place]))
+        if scores:
+            item["score"] = round(float(slate.scores[place]), 6)
+    return items
+
+
+class Answer:
+    """One recommendation request on its way."""
+
+    def __init__(
+        self, store: Store, cache: CandidateCache, engines: EngineKeeper, user_id: str, asked: RecommendationRequest
+    ) -> None:
+        self._store = store
+        self._cache = cache
+        self._engines = engines
+        self._user_id = user_id
+        self._asked = asked
+        self._started = time.perf_counter()
+        self._trace = Trace()
+        self._cache_state = "off"
+        self._engine = engines.current()
+        self._trace.warnings += engines.warnings
+        self._last_seq = self._look_at_database()
+        self._profile: Profile | None = None
+        self._country = asked.context.country or asked.country
+        self._binding = repr(
+            (user_id, self._country, asked.labels, asked.not_labels, asked.exclude, asked.context.max_rating)
+        )
+
+    def give(self) -> dict[str, Any]:
+        shown = 0
+        if self._asked.cursor is not None:
+            ranked, shown = self._after_cursor(self._asked.cursor)
+        else:
+            ranked = self._candidates()
+        query = self._query()
+        rest = self._engine.allowed(query, ranked)
+        slate = rest.take(self._engine.pipeline.selector.select(query, rest))
+        left = rest.take(np.flatnonzero(~np.isin(rest.columns, slate.columns)))
+        wants_reasons = self._asked.reasons and "reasons" in self._asked.include
+        items = items_of(
+            self._engine,
+            self._with_history(query) if wants_reasons else query,
+            slate,
+            self._trace,
+            shown=shown,
+            scores="scores" in self._asked.include,
+            skip=() if wants_reasons else NO_REASONS,
+        )
+        cursor = None
+        if len(left):
+            cursor = write_cursor(Cursor(left, shown + len(slate), self._engine.release.id), self._binding)
+        return {
+            "user_id": self._user_id,
+            "items": items,
+            "cursor": cursor,
+            "has_more": cursor is not None,
+            "degraded": bool(self._trace.warnings),
+            "fallback": self._fallback(slate),
+            "warnings": self._trace.warnings,
+            "release": release_facts(self._engine),
+            "cache": self._cache_state,
+            "timings_ms": self._timings(),
+        }
+
+    # ---- What is known of the viewer -----------------------------------------------------------------------
+
+    def _look_at_database(self) -> int | None:
+        """The number of the viewer's newest event; brings the catalogue view up to date on the way."""
+        try:
+            version, last_seq = self._store.state_for(self._user_id)
+            if version != self._engine.view.version:
+                self._engine.view.update(self._store.catalogue)
+            return last_seq
+        except Exception:
+            log.exception("the database does not answer; going on with what is in memory")
+            self._trace.warnings.append("the database does not answer: the catalogue may be out of date")
+            return None
+
+    def _known_profile(self) -> Profile:
+        if self._profile is None:
+            started = time.perf_counter()
+            self._profile = self._engine.profile(self._with_session(self._stored_history()))
+            self._trace.timings_ms["history"] = (time.perf_counter() - started) * 1000
+        return self._profile
+
+    def _stored_history(self) -> History:
+        try:
+            if self._last_seq is not None:
+                return self._store.events.history(self._user_id)
+        except Exception:
+            log.exception("the history of a viewer cannot be read")
+        self._trace.warnings.append("the history cannot be read: the list is not personalised")
+        nothing = np.zeros(0, dtype=object)
+        return History(self._user_id, nothing, nothing, np.zeros(0), np.zeros(0))
+
+    def _with_session(self, stored: History) -> History:
+        session = self._asked.history[::-1]
+        if not session:
+            return stored
+        return History(
+            self._user_id,
+            np.concatenate([np.array([event.video_id for event in session], dtype=object), stored.video_ids]),
+            np.concatenate([np.array([event.type for event in session], dtype=object), stored.types]),
+            np.concatenate([[np.nan if event.value is None else event.value for event in session], stored.values]),
+            np.concatenate([np.full(len(session), time.time()), stored.times]),
+        )
+
+    # ---- Candidates ----------------------------------------------------------------------------------------
+
+    def _query(self) -> Query:
+        """The question without the viewer's history: what scored candidates are filtered and selected by."""
+        asked = self._asked
+        now = asked.context.now
+        return Query(
+            NOBODY,
+            asked.limit,
+            time.time() if now is None else now,
+            country=self._country,
+            max_rating=asked.context.max_rating,
+            labels=tuple(asked.labels),
+            not_labels=tuple(asked.not_labels),
+            exclude=self._engine.columns(asked.exclude),
+            weights={str(name): weight for name, weight in asked.weights.items()},
+        )
+
+    def _with_history(self, query: Query) -> Query:
+        return replace(query, profile=self._known_profile())
+
+    def _candidates(self) -> Ranked:
+        """Scored candidates: from the cache where they still are what would be computed now."""
+        key = self._cache_key()
+        if key is not None:
+            cached = self._cache.get(key)
+            if cached is not None and self._usable(cached):
+                self._cache_state = "hit"
+                return cached.ranked
+            self._cache_state = "miss" if self._cache.state == "up" else "off"
+        # As many as are kept, whatever this request shows of them: the next one may want more.
+        version = self._engine.view.version
+        query = self._with_history(self._query())
+        query = replace(query, limit=max(query.limit, self._engine.settings.pipeline.reserve))
+        ranked, trace = self._engine.rank(query)
+        self._trace.timings_ms |= trace.timings_ms
+        self._trace.warnings += trace.warnings
+        if key is not None and not self._restricted() and not self._trace.warnings and self._last_seq is not None:
+            self._cache.put(key, Cached(ranked, self._last_seq, version))
+        return ranked
+
+    def _cache_key(self) -> str | None:
+        asked = self._asked
+        if asked.history or asked.weights or asked.context.now is not None or self._last_seq is None:
+            return None
+        return self._cache.key(self._engine.fingerprint, self._user_id, self._country, asked.context.max_rating)
+
+    def _restricted(self) -> bool:
+        return bool(self._asked.labels or self._asked.not_labels or self._asked.exclude)
+
+    def _usable(self, cached: Cached) -> bool:
+        """Whether cached candidates are what would be computed now, and fill the page under this request's wishes."""
+        current = cached.last_seq == self._last_seq and cached.catalogue_version >= self._engine.view.opened
+        columns = cached.ranked.columns
+        here = len(columns) == 0 or int(columns.max()) < len(self._engine.videos)
+        return current and here and len(self._engine.allowed(self._query(), cached.ranked)) > self._asked.limit
+
+    def _after_cursor(self, text: str) -> tuple[Ranked, int]:
+        """What the pages before left, without what was watched since; and how many they showed."""
+        cursor = read_cursor(text, self._binding)
+        columns = self._engines.columns_of(cursor.release_id, cursor.rest.columns, self._engine)
+        if columns is None:
+            self._trace.warnings.append("the release of this cursor is gone: the list begins anew")
+            return self._candidates(), 0
+        here = np.flatnonzero((columns >= 0) & ~np.isin(columns, self._known_profile().watched))
+        rest = cursor.rest.take(here)
+        return Ranked(columns[here], rest.scores, rest.found_by), cursor.shown
+
+    # ---- What the answer says of itself --------------------------------------------------------------------
+
+    def _fallback(self, slate: Ranked) -> str | None:
+        names = {name for bits in np.unique(slate.found_by) for name in self._engine.pipeline.source_names(int(bits))}
+        if names & {"collaborative", "content"}:
+            return None
+        stranger = self._last_seq == 0 and not self._asked.history
+        return "cold_start" if stranger or not self._known_profile().known else "popular"
+
+    def _timings(self) -> dict[str, float]:
+        timings = self._trace.timings_ms | {"total": (time.perf_counter() - self._started) * 1000}
+        wanted = timings if "trace" in self._asked.include else {"history", "score", "total"}
+        return {name: round(value, 3) for name, value in timings.items() if name in wanted}

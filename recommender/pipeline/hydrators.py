@@ -1,0 +1,71 @@
+"""Hydrators: what people are shown of each item of a slate. They run last, on the few items that were selected.
+
+The properties that filters and sources need are arrays in memory already, so nothing is fetched for candidates that
+nobody will see.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from recommender.catalogue_view import CatalogueView
+from recommender.pipeline.stages import Query, Ranked, Source
+
+
+class CatalogueFacts:
+    """`title` and `labels`, as the catalogue has them now."""
+
+    name = "catalogue_facts"
+
+    def __init__(self, view: CatalogueView) -> None:
+        self._view = view
+
+    def hydrate(self, query: Query, slate: Ranked) -> list[dict[str, Any]]:
+        view = self._view
+        return [{"title": view.titles[column], "labels": view.labels[column]} for column in slate.columns.tolist()]
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why an item is in a list: a stable code, a sentence for people, and the watched video behind it."""
+
+    code: str
+    text: str
+    video_id: str | None = None
+
+
+class Reasons:
+    """`reason`: why the item is there, from the first of its sources that can name a watched video."""
+
+    name = "reasons"
+
+    def __init__(self, view: CatalogueView, sources: Sequence[Source], countries: Sequence[str]) -> None:
+        self._view = view
+        self._sources = sources
+        self._countries = frozenset(countries)
+
+    def hydrate(self, query: Query, slate: Ranked) -> list[dict[str, Any]]:
+        behind = np.full(len(slate), -1, np.int64)
+        for bit, source in enumerate(self._sources):
+            asked = np.flatnonzero((behind < 0) & (slate.found_by >> bit & 1).astype(bool))
+            if len(asked) and source.enabled(query):
+                behind[asked] = source.explain(query, slate.columns[asked])
+        pairs = zip(slate.columns.tolist(), behind.tolist(), strict=True)
+        return [{"reason": asdict(self._reason(query, column, row))} for column, row in pairs]
+
+    def _reason(self, query: Query, column: int, liked_row: int) -> Reason:
+        view = self._view
+        if liked_row >= 0:
+            watched = int(query.profile.liked[liked_row])
+            video = view.videos[watched]
+            if not view.shown[watched]:
+                # What was taken down is not named either.
+                return Reason("from_your_history", "From what you watched")
+            return Reason("because_you_watched", f"Because you watched {view.titles[watched] or video}", video)
+        where = f" in {query.country}" if query.country in self._countries else ""
+        wanted = [label for label in view.labels[column] if label in query.labels]
+        if wanted:
+            return Reason("popular_in_label", f"Popular in {wanted[0]}{where}")
+        return Reason("popular", f"Popular now{where}")
