@@ -3,9 +3,8 @@
 The grading comes from the one signal table in `data.schema`. Knows nothing of models.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -72,20 +71,13 @@ class Interactions:
     def __len__(self) -> int:
         return len(self.viewer)
 
-    @cached_property
-    def positives(self) -> sp.csr_matrix:
-        """(U, V) float32: the signals above 0."""
-        liked = self.signal > 0
-        shape = (len(self.viewers), len(self.videos))
-        return sp.csr_matrix((self.signal[liked], (self.viewer[liked], self.video[liked])), shape, dtype=np.float32)
-
-    @cached_property
-    def row_of_viewer(self) -> dict[str, int]:
-        return {name: row for row, name in enumerate(self.viewers)}
-
-    @cached_property
-    def column_of_video(self) -> dict[str, int]:
-        return {name: column for column, name in enumerate(self.videos)}
+    def positives(self, videos: Sequence[str]) -> sp.csr_matrix:
+        """(U, len(videos)) float32: the signals above 0, column by column of `videos`; other videos are left out."""
+        column_of = {name: column for column, name in enumerate(videos)}
+        column = np.fromiter((column_of.get(name, -1) for name in self.videos), np.int64, len(self.videos))[self.video]
+        liked = (column >= 0) & (self.signal > 0)
+        cells = (self.viewer[liked], column[liked])
+        return sp.csr_matrix((self.signal[liked], cells), (len(self.viewers), len(videos)), dtype=np.float32)
 
 
 def load_interactions(store: Store, until_seq: int | None = None) -> Interactions:

@@ -37,6 +37,7 @@ from embedder.contents import Known, KnownContents, Origin, checksum, record_ori
 from embedder.decode_settings import DecodeSettings
 from embedder.encoders import Encoder, EncoderSettings, load_encoder
 from embedder.isolation import DecodePool
+from embedder.labels import LabelHead, LabelSettings
 from embedder.media import FrameSample, MediaError, Reason, require_regular_file
 from embedder.thumbnails import thumbnail_path, write_thumbnail
 
@@ -89,8 +90,11 @@ def embed(
     settings: EmbedSettings | None = None,
     encoder: Encoder | None = None,
     stop: threading.Event | None = None,
+    labels: LabelSettings | None = None,
 ) -> EmbedReport:
     """Encodes every video that waits for it, or until `stop` is set; returns what was done.
+
+    Where labels were learnt on this encoder, each new video gets its own at once.
 
     Paths in the catalogue that are not absolute are below `home.media`. On Ctrl-C what is encoded is written, the
     rest is given back, and KeyboardInterrupt goes on. Raises WorkerStartError when decoding is impossible here.
@@ -98,6 +102,7 @@ def embed(
     settings = settings or EmbedSettings()
     encoder = encoder or load_encoder(settings.encoder, home)
     started = time.monotonic()
+    _ask_for_lost_vectors(store, home, encoder)
     waiting = store.catalogue.count_to_encode(encoder.id)
     workers = settings.decode_workers
     with (
@@ -106,7 +111,7 @@ def embed(
         DecodePool(workers, settings.time_limit_s, settings.memory_limit_mb, settings.decode) as pool,
         progress("embed", waiting, "videos") as advance,
     ):
-        run = _Run(store, home, settings, encoder, owner, pool, threads, advance)
+        run = _Run(store, home, settings, encoder, owner, pool, threads, advance, labels or LabelSettings())
         try:
             run.drain(stop or threading.Event())
         finally:
@@ -115,6 +120,15 @@ def embed(
         run.settle()
     run.report.seconds = time.monotonic() - started
     return run.report
+
+
+def _ask_for_lost_vectors(store: Store, home: Home, encoder: Encoder) -> None:
+    """Videos that are ready but have no vector in the table (it was lost or restored from an older copy) wait again."""
+    table = EmbeddingTable.create(home.embeddings, encoder.id, encoder.dim)
+    lost = sorted(set(store.catalogue.encoded_ids(encoder.id)) - set(table.ids))
+    if lost:
+        log.warning("%d videos have lost their vectors and are encoded again", len(lost))
+        store.catalogue.encode_again(lost)
 
 
 @dataclass(frozen=True)
@@ -160,6 +174,7 @@ class _Run:
         pool: DecodePool,
         threads: ThreadPoolExecutor,
         advance: Advance,
+        labels: LabelSettings,
     ) -> None:
         self.report = EmbedReport(encoder.id)
         self._catalogue = store.catalogue
@@ -170,6 +185,8 @@ class _Run:
         self._pool = pool
         self._threads = threads
         self._advance = advance
+        self._labels = labels
+        self._head = _trained_head(home, encoder.id)
         self._table = EmbeddingTable.create(home.embeddings, encoder.id, encoder.dim)
         self._known = KnownContents(self._table)
         self._futures: dict[Future[_Decoded | _Reused | _Twin], VideoRecord] = {}
@@ -237,7 +254,9 @@ class _Run:
 
     def _prepare(self, record: VideoRecord) -> _Decoded | _Reused | _Twin:
         path = self._home.media / (record.media_path or "")
-        content = record.content_hash or _content_of(path)
+        content = _content_of(path)
+        if content != record.content_hash:
+            self._catalogue.note_content(record.id, content)
         with self._lock:
             known = self._find(content, record.id)
             if known is not None:
@@ -322,6 +341,13 @@ class _Run:
         if new:
             record_origins(self._table.folder, [origin for origin, _ in new])
             self._table.append([origin.id for origin, _ in new], np.stack([vector for _, vector in new]))
+        if self._head is not None and new:
+            predicted = self._head.predict(
+                np.stack([vector for _, vector in new]), self._labels.threshold, self._labels.top
+            )
+            self._catalogue.set_predicted_labels(
+                {origin.id: labels for (origin, _), labels in zip(new, predicted, strict=True)}
+            )
         for finished in self._finished:
             self._catalogue.mark_ready(
                 finished.record.id,
@@ -334,6 +360,13 @@ class _Run:
         self._advance(len(self._finished))
         self._finished.clear()
         self._written = time.monotonic()
+
+
+def _trained_head(home: Home, encoder_id: str) -> LabelHead | None:
+    try:
+        return LabelHead.load(home, encoder_id)
+    except FileNotFoundError:
+        return None
 
 
 def _content_of(path: Path) -> str:

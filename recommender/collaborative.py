@@ -49,12 +49,6 @@ class LatentFactors:
         towards = np.linalg.solve(self._normal_matrix(columns, weights), self.items[wanted].T)
         return (self.alpha * weights)[:, None] * (self.items[columns] @ towards)
 
-    def nearest(self, column: int) -> np.ndarray:
-        """Cosine of every video's factors to one video's: (V,) float32; 0 where nothing is known."""
-        norms = np.linalg.norm(self.items, axis=1)
-        norms[norms == 0] = np.inf
-        return (self.items / norms[:, None]) @ (self.items[column] / norms[column])
-
     def _normal_matrix(self, columns: np.ndarray, weights: np.ndarray) -> np.ndarray:
         watched = self.items[columns]
         return self._gram + (watched.T * (self.alpha * weights - 1.0)) @ watched

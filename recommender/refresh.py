@@ -38,6 +38,9 @@ from recommender.settings import RecommenderSettings
 BUILDING = ".building"
 STATE = ".state.json"
 MIN_RECALL = 0.98
+MIN_EMBEDDED = 0.9
+#: An interrupted run is continued within this time; after it what it froze is too old to publish.
+CONTINUE_WITHIN_S = 3600.0
 NO_ENCODER = "none"
 
 
@@ -107,7 +110,11 @@ class _Refresh:
     # ---- The run -------------------------------------------------------------------------------------------
 
     def run(self) -> RefreshReport:
-        self._freeze()
+        inputs = self._inputs()
+        finished = self._publish_what_was_finished(inputs)
+        if finished is not None:
+            return finished
+        self._freeze(inputs)
         report = RefreshReport(self._state["id"], {})
         phases: list[tuple[str, Callable[[], None]]] = [
             ("catalogue", self._write_videos),
@@ -137,25 +144,37 @@ class _Refresh:
             advance()
         return report
 
-    def _freeze(self) -> None:
-        """Fixes what this release is built from, or takes up an interrupted run with the same inputs."""
-        inputs = {
+    def _inputs(self) -> dict[str, Any]:
+        return {
             "catalogue_version": self._store.catalogue.version(),
             "encoder": self._table.encoder_id if self._table else NO_ENCODER,
             "embeddings": len(self._table) if self._table else 0,
             "settings": self._settings.model_dump(),
         }
-        try:
-            self._state = orjson.loads((self._folder / STATE).read_bytes())
-        except (OSError, orjson.JSONDecodeError):
-            self._state = {}
-        if self._state.get("inputs") == inputs:
+
+    def _publish_what_was_finished(self, inputs: dict[str, Any]) -> RefreshReport | None:
+        """A run that was killed between moving its release onto the shelf and publishing it: publishes it."""
+        for path in self._releases.root.glob(f"[!.]*/{STATE}"):
+            state = _read_state(path)
+            waits = _can_be_continued(state, inputs) and self._releases.current_id() != path.parent.name
+            if waits:
+                self._releases.publish(path.parent.name)
+            path.unlink()
+            if waits:
+                return RefreshReport(path.parent.name, parts.read_manifest(path.parent), resumed=state["done"])
+        return None
+
+    def _freeze(self, inputs: dict[str, Any]) -> None:
+        """Fixes what this release is built from, or takes up an interrupted run with the same inputs."""
+        self._state = _read_state(self._folder / STATE)
+        if _can_be_continued(self._state, inputs):
             return
         shutil.rmtree(self._folder, ignore_errors=True)
         self._folder.mkdir()
         self._state = {
             "id": time.strftime("%Y%m%d-%H%M%S-", time.gmtime()) + secrets.token_hex(3),
             "inputs": inputs,
+            "frozen_at": time.time(),
             "until_seq": self._store.events.last_seq(),
             "done": [],
         }
@@ -167,9 +186,9 @@ class _Refresh:
     def _publish(self) -> dict[str, Any]:
         facts = self._facts()
         parts.seal(self._folder, facts)
-        (self._folder / STATE).unlink()
         self._releases.adopt(self._folder, self._state["id"])
         self._releases.publish(self._state["id"])
+        (self._releases.folder(self._state["id"]) / STATE).unlink()
         return facts
 
     def _facts(self) -> dict[str, Any]:
@@ -224,7 +243,19 @@ class _Refresh:
                 self._table.verify()
             except CorruptFileError as error:
                 raise GateError(f"gate checksums: {error}") from error
+        self._refuse_lost_embeddings()
         parts.write_index(self._folder, self._built_index)
+
+    def _refuse_lost_embeddings(self) -> None:
+        """Videos that count as encoded must have their vectors, or a lost folder would silently empty the lists."""
+        encoder = self._state["inputs"]["encoder"]
+        encoded = self._store.catalogue.encoded_ids(None if encoder == NO_ENCODER else encoder)
+        here = 0 if self._table is None else int((self._table.rows_of(encoded) >= 0).sum())
+        if here < MIN_EMBEDDED * len(encoded):
+            raise GateError(
+                f"gate embeddings: {here} of {len(encoded)} encoded videos have a vector,"
+                f" {MIN_EMBEDDED:.0%} are needed; run `watchnext embed`, which encodes the others again"
+            )
 
     def _pass_gates(self) -> None:
         """Numbers must be finite, and an approximate index must find what an exact search finds."""
@@ -258,13 +289,7 @@ class _Refresh:
     @cached_property
     def _positives(self) -> sp.csr_matrix:
         """(U, V) positive signals in the columns of this release."""
-        interactions = load_interactions(self._store, self._state["until_seq"])
-        column = np.fromiter((self._column_of.get(name, -1) for name in interactions.videos), np.int64)
-        here = column[interactions.video] >= 0
-        liked = here & (interactions.signal > 0)
-        shape = (len(interactions.viewers), len(self._videos))
-        cells = (interactions.viewer[liked], column[interactions.video[liked]])
-        return sp.csr_matrix((interactions.signal[liked], cells), shape, dtype=np.float32)
+        return load_interactions(self._store, self._state["until_seq"]).positives(self._videos)
 
     @cached_property
     def _built_index(self) -> VectorIndex:
@@ -306,6 +331,13 @@ def _recall(index: VectorIndex, queries: int = 100, k: int = 10) -> float:
     return float(np.mean(found >= farthest - 1e-5))
 
 
-def building_folder(home: Home) -> Path:
-    """Where an interrupted refresh left what it had done."""
-    return home.releases / BUILDING
+def _read_state(path: Path) -> dict[str, Any]:
+    try:
+        state: dict[str, Any] = orjson.loads(path.read_bytes())
+    except (OSError, orjson.JSONDecodeError):
+        return {}
+    return state
+
+
+def _can_be_continued(state: dict[str, Any], inputs: dict[str, Any]) -> bool:
+    return state.get("inputs") == inputs and time.time() - state["frozen_at"] < CONTINUE_WITHIN_S

@@ -71,7 +71,9 @@ def _wait_for_redis(url: str) -> None:
     from redis.backoff import ConstantBackoff
     from redis.retry import Retry
 
-    client = redis.Redis.from_url(url, retry=Retry(ConstantBackoff(0.05), 200), retry_on_error=[ConnectionError, OSError])
+    client = redis.Redis.from_url(
+        url, retry=Retry(ConstantBackoff(0.05), 200), retry_on_error=[ConnectionError, OSError]
+    )
     assert client.ping()
     client.close()
 

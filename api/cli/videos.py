@@ -98,7 +98,7 @@ def embed(json: JsonOption = False) -> None:
     from embedder.batch import embed as run
 
     work = Workspace()
-    report = run(work.store, work.home, work.settings.embed)
+    report = run(work.store, work.home, work.settings.embed, labels=work.settings.labels)
     failed = {str(reason): count for reason, count in report.failed.items()}
     if json:
         show_json(

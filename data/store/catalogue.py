@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from data.schema import Video, VideoRecord, VideoState
-from data.store.tables import counters, events, videos
+from data.store.tables import counters, videos
 from data.store.writing import insert_into, next_version, writing
 
 BATCH = 500
@@ -173,10 +173,6 @@ class Catalogue:
         with self._engine.connect() as connection:
             return dict(connection.execute(query).tuples().all())
 
-    def event_count(self, video_id: str) -> int:
-        with self._engine.connect() as connection:
-            return int(connection.execute(sa.select(sa.func.count()).where(events.c.video_id == video_id)).scalar_one())
-
     # ---- The encoder's queue -------------------------------------------------------------------------------
 
     def _to_encode(self, encoder_id: str) -> sa.ColumnElement[bool]:
@@ -292,6 +288,23 @@ class Catalogue:
             video_ids = [record.id for record in self.all(VideoState.FAILED)]
         values = {"state": VideoState.PENDING, "reason": None, "attempts": 0, "lease_until": None}
         return self._update(video_ids, values, videos.c.state == VideoState.FAILED)
+
+    def encoded_ids(self, encoder_id: str | None = None) -> list[str]:
+        """The ready videos that were last encoded by this encoder; without one, by any."""
+        query = sa.select(videos.c.id).where(videos.c.state == VideoState.READY, videos.c.removed.is_(False))
+        if encoder_id is not None:
+            query = query.where(videos.c.encoder_id == encoder_id)
+        with self._engine.connect() as connection:
+            return list(connection.execute(query).scalars())
+
+    def encode_again(self, video_ids: Sequence[str]) -> int:
+        """Makes ready videos pending: their vectors are gone. Returns how many there were."""
+        values = {"state": VideoState.PENDING, "encoder_id": None, "attempts": 0}
+        return self._update(video_ids, values, videos.c.state == VideoState.READY)
+
+    def note_content(self, video_id: str, content_hash: str) -> None:
+        """The file of a video turned out to hold other bytes than when it was added."""
+        self._update([video_id], {"content_hash": content_hash})
 
     def encoded_twin(self, content_hash: str, encoder_id: str) -> VideoRecord | None:
         """A video with the same bytes that this encoder has already encoded."""

@@ -1,0 +1,459 @@
+"""The database keeps its promises on SQLite and on PostgreSQL: the same tests run on both."""
+
+import subprocess
+import sys
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from data.home import Home
+from data.schema import Event, Video, VideoState
+from data.store import Store, StoreError
+from data.store.catalogue import BATCH, MAX_ATTEMPTS
+from data.store.tables import events
+from tests.conftest import free_port
+
+HASH, OTHER_HASH = "a" * 64, "b" * 64
+ENCODER = "encoder-1"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, home: Home) -> str:
+    if request.param == "sqlite":
+        return home.database_url
+    server: str = request.getfixturevalue("postgres_url")
+    name = f"test_{uuid.uuid4().hex}"
+    driver = server.replace("postgresql://", "postgresql+psycopg://")
+    engine = sa.create_engine(driver, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+    engine.dispose()
+    return server.rsplit("/", 1)[0] + f"/{name}"
+
+
+@pytest.fixture
+def store(database_url: str) -> Iterator[Store]:
+    opened = Store.open(database_url)
+    yield opened
+    opened.close()
+
+
+def with_media(video_id: str, content_hash: str = HASH, **fields: object) -> Video:
+    return Video(id=video_id, media_path=f"/media/{video_id}.mp4", content_hash=content_hash, **fields)
+
+
+def event(event_id: str, video_id: str = "v1", user_id: str = "u1", at: float = 1_000.0, **fields: object) -> Event:
+    return Event(event_id=event_id, user_id=user_id, video_id=video_id, occurred_at=at, **{"type": "play"} | fields)
+
+
+def claim(
+    store: Store, owner: str = "worker", limit: int = 10, lease_s: float = 60, encoder: str = ENCODER
+) -> list[str]:
+    return [record.id for record in store.catalogue.claim(owner, limit, lease_s, encoder)]
+
+
+def at_once(work: Callable[[int], object], threads: int) -> list:
+    """Runs work(0), work(1), … in as many threads, all released at the same moment."""
+    gate = threading.Barrier(threads)
+
+    def run(number: int) -> object:
+        gate.wait()
+        return work(number)
+
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(run, range(threads)))
+
+
+# ---- Owners --------------------------------------------------------------------------------------------------
+
+
+def test_what_was_put_in_comes_out(store: Store) -> None:
+    video = with_media(
+        "v1", title="Ärger", description="d", tags=["t"], labels=["a", "b"], duration_s=1.5, published_at=1.0,
+        available_from=2.0, available_until=3.0, regions=["DE"], rating=12, creator="c", series="s", episode=0,
+        hidden=True,
+    )  # fmt: skip
+    store.catalogue.upsert([video, Video(id="bare")])
+    record = store.catalogue.get("v1")
+    assert {name: getattr(record, name) for name in Video.model_fields} == video.model_dump()
+    assert record.state == VideoState.PENDING and record.created_at > 0
+    assert store.catalogue.get("bare").state == VideoState.NO_MEDIA
+    assert store.catalogue.get("nobody") is None
+    assert store.catalogue.counts() == {"pending": 1, "no_media": 1}
+
+
+def test_what_the_owner_changes_leaves_what_the_system_found(store: Store) -> None:
+    store.catalogue.upsert([with_media("v1")])
+    claim(store)
+    store.catalogue.mark_ready("v1", ENCODER, 12.5, "thumb.jpg")
+    store.catalogue.set_predicted_labels({"v1": {"space": 0.9}})
+    store.catalogue.upsert([with_media("v1", title="new title", labels=["sports"])])
+    record = store.catalogue.get("v1")
+    assert (record.title, record.labels) == ("new title", ["sports"])
+    assert (record.state, record.encoder_id, record.thumbnail_path) == (VideoState.READY, ENCODER, "thumb.jpg")
+    assert record.predicted_labels == {"space": 0.9}
+    assert record.duration_s == 12.5, "a probed duration is better than none"
+
+
+def test_changed_media_is_encoded_again(store: Store) -> None:
+    store.catalogue.upsert([with_media("v1")])
+    store.catalogue.mark_ready("v1", ENCODER, None, "thumb.jpg")
+    store.catalogue.set_predicted_labels({"v1": {"space": 0.9}})
+    store.catalogue.upsert([with_media("v1", OTHER_HASH)])
+    record = store.catalogue.get("v1")
+    assert (record.state, record.encoder_id, record.thumbnail_path, record.predicted_labels) == (
+        VideoState.PENDING, None, None, {},
+    )  # fmt: skip
+    assert claim(store) == ["v1"]
+
+
+def test_the_same_bytes_at_another_path_are_not_encoded_again(store: Store) -> None:
+    store.catalogue.upsert([with_media("v1")])
+    store.catalogue.mark_ready("v1", ENCODER, None, None)
+    store.catalogue.upsert([Video(id="v1", media_path="/elsewhere.mp4", content_hash=HASH)])
+    assert store.catalogue.get("v1").state == VideoState.READY
+    assert store.catalogue.get("v1").media_path == "/elsewhere.mp4"
+
+
+def test_without_a_hash_another_path_is_other_media(store: Store) -> None:
+    store.catalogue.upsert([Video(id="v1", media_path="/one.mp4")])
+    store.catalogue.mark_ready("v1", ENCODER, None, None)
+    store.catalogue.upsert([Video(id="v1", media_path="/two.mp4")])
+    assert store.catalogue.get("v1").state == VideoState.PENDING
+
+
+def test_a_removed_video_is_gone_until_it_is_added_again(store: Store) -> None:
+    store.catalogue.upsert([with_media("v1"), with_media("v2")])
+    store.catalogue.mark_ready("v1", ENCODER, None, None)
+    claim(store)
+    store.events.add([event("e1")])
+    assert store.catalogue.remove(["v1", "v2", "nobody"]) == 2
+    assert store.catalogue.get("v1") is None and store.catalogue.page() == [] and claim(store) == []
+    assert store.catalogue.ids() == ["v1", "v2"], "events may refer to removed videos"
+    assert store.events.count() == 1
+    store.catalogue.upsert([with_media("v1"), with_media("v2")])
+    record = store.catalogue.get("v1")
+    assert (record.state, record.hidden) == (VideoState.PENDING, False)
+    assert claim(store) == ["v1", "v2"], "a lease from before the removal does not hold"
+
+
+def test_a_takedown_and_its_end(store: Store) -> None:
+    store.catalogue.upsert([Video(id="v1")])
+    assert store.catalogue.set_hidden("v1", True) and store.catalogue.get("v1").hidden
+    assert store.catalogue.set_hidden("v1", False) and not store.catalogue.get("v1").hidden
+    assert not store.catalogue.set_hidden("nobody", True)
+
+
+def test_an_upsert_is_all_or_nothing(store: Store) -> None:
+    wrong = Video.model_construct(**Video(id="v2").model_dump() | {"title": None})
+    with pytest.raises(sa.exc.IntegrityError):
+        store.catalogue.upsert([Video(id="v1"), wrong])
+    assert store.catalogue.get("v1") is None
+
+
+def test_every_text_that_the_schema_accepts_can_be_stored(store: Store) -> None:
+    nasty = "'); DROP TABLE videos;-- \N{PILE OF POO} \u2028 \t\n"
+    store.catalogue.upsert([Video(id="v1", title=nasty, description=nasty, labels=[nasty], media_path=nasty)])
+    assert store.catalogue.get("v1").description == nasty
+    for name in ("title", "description", "media_path"):
+        with pytest.raises(ValueError, match=name):
+            Video.model_validate({"id": "v1", name: "nul \x00 byte"})
+
+
+# ---- Readers -------------------------------------------------------------------------------------------------
+
+
+def test_pages_cover_every_video_once_in_the_order_of_ids(store: Store) -> None:
+    ids = [f"v{number:04d}" for number in range(BATCH + 3)]
+    store.catalogue.upsert(Video(id=name) for name in reversed(ids))
+    pages, after = [], ""
+    while page := store.catalogue.page(after, limit=200):
+        pages.append(len(page))
+        after = page[-1].id
+    assert pages == [200, 200, 103]
+    assert [record.id for record in store.catalogue.all()] == ids
+    assert set(store.catalogue.get_many(ids)) == set(ids)
+
+
+def test_pages_by_state_and_by_label(store: Store) -> None:
+    store.catalogue.upsert([with_media("a", labels=["space"]), Video(id="b"), Video(id="c"), Video(id="d")])
+    store.catalogue.set_predicted_labels({"c": {"space": 0.8}, "d": {"sports": 0.9}})
+    assert [record.id for record in store.catalogue.page(state=VideoState.NO_MEDIA)] == ["b", "c", "d"]
+    assert [record.id for record in store.catalogue.page(label="space")] == ["a", "c"]
+    assert [record.id for record in store.catalogue.page(label="space", limit=1, after="a")] == ["c"]
+
+
+def test_changed_since_names_what_was_written_and_what_was_removed(store: Store) -> None:
+    store.catalogue.upsert([Video(id="v1"), Video(id="v2"), Video(id="v3"), with_media("v4")])
+    seen = store.catalogue.version()
+    assert store.catalogue.changed_since(seen) == (seen, [], [])
+    store.catalogue.set_hidden("v1", True)
+    store.catalogue.set_predicted_labels({"v2": {"space": 1.0}})
+    store.catalogue.remove(["v3"])
+    store.catalogue.mark_ready("v4", ENCODER, None, None)
+    version, changed, removed = store.catalogue.changed_since(seen)
+    assert version == store.catalogue.version() > seen
+    assert {record.id for record in changed} == {"v1", "v2", "v4"} and removed == ["v3"]
+    assert store.catalogue.changed_since(version) == (version, [], [])
+
+
+def test_every_concurrent_write_gets_a_version_of_its_own(store: Store) -> None:
+    """A reader that asks for what is newer than the last version it saw misses nothing."""
+    start = store.catalogue.version()
+    at_once(lambda number: [store.catalogue.upsert([Video(id=f"{number}-{step}")]) for step in range(5)], 4)
+    version, changed, _ = store.catalogue.changed_since(start)
+    assert version == start + 20 and len(changed) == 20
+
+
+# ---- The encoder's queue -------------------------------------------------------------------------------------
+
+
+def test_a_claim_holds_until_its_lease_ends(store: Store) -> None:
+    store.catalogue.upsert([with_media("v1"), Video(id="without media")])
+    assert claim(store, "first", lease_s=60) == ["v1"]
+    assert store.catalogue.get("v1").attempts == 1 and store.catalogue.lease_owners() == ["first"]
+    assert claim(store, "second") == []
+    store.catalogue.renew("first", ["v1"], lease_s=-1)
+    assert claim(store, "second", lease_s=60) == ["v1"], "the lease had run out"
+    store.catalogue.renew("first", ["v1"], lease_s=-1)
+    assert claim(store, "third") == [], "only the owner renews"
+
+
+def test_released_claims_cost_no_attempt(store: Store) -> None:
+    store.catalogue.upsert([with_media("v1"), with_media("v2")])
+    claim(store, "first", limit=1)
+    claim(store, "second", limit=1)
+    assert store.catalogue.release("first") == 1
+    assert store.catalogue.get("v1").attempts == 0
+    assert claim(store, "third") == ["v1"], "what the second holds stays held"
+
+
+def test_a_claim_ends_when_the_media_changes(store: Store) -> None:
+    """What a worker finds out about the old file says nothing of the new one."""
+    store.catalogue.upsert([with_media("v1"), with_media("v2")])
+    claim(store, "worker")
+    store.catalogue.upsert([with_media("v1", OTHER_HASH), with_media("v2", title="new title")])
+    for name in ("v1", "v2"):
+        store.catalogue.mark_ready(name, ENCODER, None, None, owner="worker")
+    assert store.catalogue.get("v1").state == VideoState.PENDING
+    assert store.catalogue.get("v2").state == VideoState.READY
+    assert claim(store, "another") == ["v1"]
+    store.catalogue.mark_failed("v1", "timeout", owner="worker")
+    assert store.catalogue.get("v1").state == VideoState.PENDING
+
+
+def test_claims_come_in_the_order_of_arrival(store: Store) -> None:
+    for name in ("z", "m", "a"):
+        store.catalogue.upsert([with_media(name)])
+    assert claim(store, limit=2) == ["z", "m"]
+
+
+def test_two_claimers_never_get_the_same_video(store: Store) -> None:
+    store.catalogue.upsert(with_media(f"v{number}") for number in range(40))
+
+    def drain(number: int) -> list[str]:
+        mine: list[str] = []
+        while found := claim(store, f"worker-{number}", limit=3):
+            mine += found
+        return mine
+
+    claimed = [name for mine in at_once(drain, 4) for name in mine]
+    assert sorted(claimed) == sorted(f"v{number}" for number in range(40))
+
+
+def test_a_new_encoder_sees_every_video_again(store: Store) -> None:
+    store.catalogue.upsert([with_media("v1"), with_media("v2")])
+    claim(store, limit=1)
+    store.catalogue.mark_ready("v1", ENCODER, None, None)
+    assert store.catalogue.count_to_encode(ENCODER) == 1
+    assert store.catalogue.count_to_encode("encoder-2") == 2
+    assert store.catalogue.encoded_twin(HASH, ENCODER).id == "v1"
+    assert store.catalogue.encoded_twin(HASH, "encoder-2") is None
+    assert claim(store, encoder="encoder-2") == ["v1", "v2"]
+
+
+def test_a_transient_failure_is_tried_again_until_it_is_given_up(store: Store) -> None:
+    store.catalogue.upsert([with_media("v1")])
+    for attempt in range(1, MAX_ATTEMPTS + 1):
+        assert store.catalogue.get("v1").state == VideoState.PENDING
+        assert claim(store) == ["v1"], f"attempt {attempt}"
+        store.catalogue.mark_failed("v1", "timeout", retry=True)
+    record = store.catalogue.get("v1")
+    assert (record.state, record.reason, record.attempts) == (VideoState.FAILED, "timeout", MAX_ATTEMPTS)
+    assert claim(store) == []
+
+
+def test_a_lasting_failure_waits_for_a_person(store: Store) -> None:
+    store.catalogue.upsert([with_media("v1"), with_media("v2"), with_media("v3")])
+    claim(store)
+    for name in ("v1", "v2"):
+        store.catalogue.mark_failed(name, "no_video_stream")
+    store.catalogue.mark_ready("v3", ENCODER, None, None)
+    assert claim(store) == []
+    assert store.catalogue.retry(["v1", "v3"]) == 1, "only failed videos are tried again"
+    assert store.catalogue.retry() == 1
+    record = store.catalogue.get("v1")
+    assert (record.state, record.reason, record.attempts) == (VideoState.PENDING, None, 0)
+    assert claim(store) == ["v1", "v2"]
+
+
+# ---- Events --------------------------------------------------------------------------------------------------
+
+
+def test_an_event_counts_once_and_an_unknown_video_is_refused_alone(store: Store) -> None:
+    store.catalogue.upsert([Video(id="v1")])
+    batch = [event("e1"), event("e2", "nobody"), event("e1", type="like"), event("e3", at=2_000.0, country="de")]
+    assert store.events.add(batch) == ["accepted", "unknown_video", "duplicate", "accepted"]
+    assert store.events.add(batch) == ["duplicate", "unknown_video", "duplicate", "duplicate"]
+    assert store.events.add([]) == []
+    assert store.events.count() == 2
+    newest = store.events.tail(1)[0]
+    assert (newest["event_id"], newest["type"], newest["country"]) == ("e3", "play", "DE")
+
+
+def test_rows_that_are_already_there_are_passed_over(store: Store) -> None:
+    store.catalogue.upsert([Video(id="v1")])
+    store.events.add([event("e1")])
+    rows = [event(name).model_dump(mode="json") | {"received_at": 0.0} for name in ("e1", "e2", "e2", "e3")]
+    assert store.events.add_rows(rows) == 2
+    assert store.events.add_rows(rows) == 0
+    assert [frame["seq"].is_monotonic_increasing for frame in store.events.frames()] == [True]
+
+
+def test_a_history_is_newest_first_and_later_added_first_among_ties(store: Store) -> None:
+    store.catalogue.upsert(Video(id=f"v{number}") for number in range(1, 5))
+    times = {"v1": 50.0, "v2": 70.0, "v3": 50.0, "v4": 60.0}
+    store.events.add([event(f"e-{name}", name, at=at, type="watch", value=0.5) for name, at in times.items()])
+    store.events.add([event("other", "v1", user_id="u2")])
+    history = store.events.history("u1")
+    assert list(history.video_ids) == ["v2", "v4", "v3", "v1"] and len(history) == 4
+    assert list(history.times) == [70.0, 60.0, 50.0, 50.0] and set(history.values) == {0.5}
+    assert list(store.events.history("u1", limit=2).video_ids) == ["v2", "v4"]
+    assert len(store.events.history("nobody")) == 0
+    assert store.events.viewers() == [("u1", 4), ("u2", 1)]
+
+
+def test_frames_end_where_a_refresh_was_frozen(store: Store) -> None:
+    store.catalogue.upsert([Video(id="v1")])
+    store.events.add([event("e1"), event("e2")])
+    frozen = store.events.last_seq()
+    store.events.add([event("e3")])
+    assert [len(frame) for frame in store.events.frames(frozen)] == [2]
+    assert [len(frame) for frame in store.events.frames()] == [3]
+
+
+def test_the_state_of_an_answer_changes_with_what_the_answer_depends_on(store: Store) -> None:
+    store.catalogue.upsert([Video(id="v1")])
+    states = [store.state_for("u1")]
+    store.events.add([event("e1")])
+    states.append(store.state_for("u1"))
+    store.catalogue.set_hidden("v1", True)
+    states.append(store.state_for("u1"))
+    assert len(set(states)) == 3
+    store.events.add([event("e2", user_id="u2"), event("e1"), event("e3", type="impression")])
+    assert store.state_for("u1") == states[-1]
+
+
+def test_concurrent_writers_all_succeed(store: Store, database_url: str) -> None:
+    """Several processes write to one SQLite file: none may fail with "database is locked"."""
+    store.catalogue.upsert([Video(id="v1")])
+
+    def write(number: int) -> list[str]:
+        mine = Store.open(database_url)
+        outcomes = [mine.events.add([event(f"{number}-{step}"), event(f"shared-{step}")]) for step in range(15)]
+        mine.close()
+        return [outcome for pair in outcomes for outcome in pair]
+
+    outcomes = [outcome for mine in at_once(write, 4) for outcome in mine]
+    assert set(outcomes) == {"accepted", "duplicate"}
+    assert store.events.count() == 4 * 15 + 15
+
+
+def test_an_event_that_another_process_commits_meanwhile_breaks_nothing(store: Store) -> None:
+    """Between the look for known ids and the insert; SQLite's write lock leaves no such gap."""
+    if store.engine.dialect.name == "sqlite":
+        return
+    store.catalogue.upsert([Video(id="v1")])
+    waits = sa.text(
+        "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    )
+    row = event("e1").model_dump(mode="json") | {"received_at": 0.0}
+    with ThreadPoolExecutor(1) as pool, store.engine.connect() as watcher:
+        with store.engine.begin() as other:
+            other.execute(sa.insert(events), row)
+            added = pool.submit(store.events.add, [event("e1", type="like"), event("e2")])
+            while not added.done() and watcher.execute(waits).scalar_one() == 0:
+                watcher.rollback()
+        added.result()
+    assert sorted(row["event_id"] + row["type"] for row in store.events.tail()) == ["e1play", "e2play"]
+
+
+WRITER = """
+import itertools, sys
+from data.home import Home
+from data.schema import Event
+from data.store import Store
+store = Store.open(sys.argv[1])
+for number in itertools.count():
+    event_id = f"e{number}"
+    outcome = store.events.add([Event(event_id=event_id, user_id="u", video_id="v1", type="play", occurred_at=1)])
+    assert outcome == ["accepted"]
+    print(event_id, flush=True)
+"""
+
+
+def test_an_acknowledged_event_survives_a_killed_writer(store: Store, database_url: str) -> None:
+    store.catalogue.upsert([Video(id="v1")])
+    writer = subprocess.Popen([sys.executable, "-c", WRITER, database_url], stdout=subprocess.PIPE, text=True)
+    acknowledged = [writer.stdout.readline().strip() for _ in range(20)]
+    writer.kill()
+    acknowledged += writer.communicate()[0].split()
+    store.close()
+    reopened = Store.open(database_url)
+    stored = {row["event_id"] for row in reopened.events.tail(100_000)}
+    assert set(acknowledged) <= stored
+    reopened.close()
+
+
+# ---- Keys, and the database itself ---------------------------------------------------------------------------
+
+
+def test_a_key_is_shown_once_and_ends_when_it_is_revoked(store: Store) -> None:
+    assert not store.keys.any()
+    key, secret = store.keys.create("player", "read")
+    assert store.keys.any() and store.keys.role_of(secret) == "read"
+    assert store.keys.role_of(secret + "x") is None and store.keys.role_of("") is None
+    assert store.keys.list() == [key] and secret not in repr(store.keys.list())
+    assert store.keys.revoke(key.id) and not store.keys.revoke(key.id)
+    assert store.keys.role_of(secret) is None and store.keys.any(), "the last key gone must not open the door"
+    assert store.keys.list()[0].revoked_at is not None
+    with pytest.raises(ValueError, match="role must be one of"):
+        store.keys.create("someone", "root")
+
+
+def test_a_database_of_a_newer_version_is_refused_and_left_alone(store: Store, database_url: str) -> None:
+    store.catalogue.upsert([Video(id="v1")])
+    with store.engine.begin() as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(StoreError, match="another version"):
+        Store.open(database_url)
+    assert store.catalogue.get("v1") is not None
+
+
+def test_many_who_open_a_new_database_at_once_all_find_it_ready(database_url: str) -> None:
+    versions = at_once(lambda _: Store.open(database_url).catalogue.version(), 8)
+    assert versions == [0] * 8
+
+
+def test_a_database_that_cannot_be_opened_says_so_without_the_password(tmp_path: Path) -> None:
+    (tmp_path / "file.db").write_text("this is no database" * 100)
+    with pytest.raises(StoreError, match="file is not a database"):
+        Store.open(f"sqlite:///{tmp_path / 'file.db'}")
+    with pytest.raises(StoreError, match="cannot open the database") as refused:
+        Store.open(f"postgresql://watchnext:secret@127.0.0.1:{free_port()}/nothing")
+    assert "secret" not in str(refused.value)

@@ -1,0 +1,54 @@
+"""A world that is small enough to know: three genres, their viewers, and one vector per video."""
+
+import numpy as np
+
+from data.embeddings import EmbeddingTable
+from data.home import Home
+from data.schema import Event, Video
+from data.store import Store
+from recommender.settings import RecommenderSettings
+
+ENCODER, DIM = "encoder-1", 8
+GENRES = {"space": "US", "sports": "DE", "cooking": "FR"}  # and where its viewers live
+PER_GENRE, VIEWERS_PER_GENRE = 10, 8
+NOW = 1_700_000_000.0
+
+SETTINGS = RecommenderSettings.model_validate({"collaborative": {"factors": 4, "regularization": 1.0, "iterations": 5}})
+
+
+def fill(store: Store, home: Home) -> None:
+    """Videos `space-0` … `cooking-9`; viewers `space-viewer-0` … who watched five of the ten of their genre."""
+    rng = np.random.default_rng(0)
+    names = [f"{genre}-{number}" for genre in GENRES for number in range(PER_GENRE)]
+    store.catalogue.upsert(
+        Video(id=name, title=name.title(), labels=[name.split("-")[0]], media_path=f"/{name}.mp4") for name in names
+    )
+    vectors = np.repeat(np.eye(DIM)[: len(GENRES)], PER_GENRE, axis=0) + 0.2 * rng.normal(size=(len(names), DIM))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    EmbeddingTable.create(home.embeddings, ENCODER, DIM).append(names, vectors)
+    for name in names:
+        store.catalogue.mark_ready(name, ENCODER, 60.0, None)
+    for genre, country in GENRES.items():
+        for viewer in range(VIEWERS_PER_GENRE):
+            seen = rng.choice(PER_GENRE, PER_GENRE // 2, replace=False)
+            watch(store, f"{genre}-viewer-{viewer}", [f"{genre}-{number}" for number in seen], country=country)
+
+
+def watch(
+    store: Store,
+    viewer: str,
+    videos: list[str],
+    event_type: str = "complete",
+    country: str | None = None,
+    at: float = NOW,
+) -> None:
+    """Stores one event about each video, the last one the newest."""
+    first = store.events.last_seq()
+    outcomes = store.events.add(
+        [
+            Event(event_id=f"e{first + place}", user_id=viewer, video_id=video, type=event_type, country=country,
+                  occurred_at=at + place, value=None)
+            for place, video in enumerate(videos)
+        ]
+    )  # fmt: skip
+    assert set(outcomes) <= {"accepted"}

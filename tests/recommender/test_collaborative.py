@@ -1,0 +1,68 @@
+"""Matrix factorisation: a viewer who is folded in gets what a refit would give."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from implicit.als import AlternatingLeastSquares
+
+from recommender.collaborative import CollaborativeSettings, LatentFactors, fit_factors
+
+SETTINGS = CollaborativeSettings(factors=8, regularization=2.0, alpha=5.0, iterations=10)
+VIEWERS, VIDEOS, UNSEEN = 60, 40, 37
+
+
+def two_tastes() -> sp.csr_matrix:
+    """Viewers of even videos, viewers of odd ones; nobody met video 37."""
+    rng = np.random.default_rng(0)
+    same_taste = (np.arange(VIEWERS)[:, None] + np.arange(VIDEOS)) % 2 == 0
+    seen = rng.random((VIEWERS, VIDEOS)) < np.where(same_taste, 0.5, 0.02)
+    seen[:, UNSEEN] = False
+    return sp.csr_matrix(seen * rng.uniform(0.2, 2.0, seen.shape), dtype=np.float32)
+
+
+@pytest.fixture(scope="module")
+def factors() -> LatentFactors:
+    return fit_factors(two_tastes(), SETTINGS)
+
+
+HISTORY, WEIGHTS = np.array([0, 4, 10]), np.array([1.0, 0.3, 1.7], np.float32)
+
+
+def test_folding_in_is_the_step_that_implicit_takes(factors: LatentFactors) -> None:
+    model = AlternatingLeastSquares(
+        factors=factors.items.shape[1], regularization=SETTINGS.regularization, alpha=SETTINGS.alpha
+    )
+    model.item_factors = factors.items
+    row = sp.csr_matrix((WEIGHTS, (np.zeros(3, int), HISTORY)), (1, VIDEOS), dtype=np.float32)
+    np.testing.assert_allclose(
+        factors.fold_in(HISTORY, WEIGHTS), np.ravel(model.recalculate_user(0, row)), rtol=1e-3, atol=1e-5
+    )
+
+
+def test_a_viewer_is_offered_the_own_taste(factors: LatentFactors) -> None:
+    scores = factors.scores(factors.fold_in(HISTORY, WEIGHTS))
+    assert scores.shape == (VIDEOS,)
+    odd, even = np.arange(1, VIDEOS, 2), np.arange(0, VIDEOS, 2)
+    assert scores[even].mean() > scores[odd].mean() + 0.1
+
+
+def test_contributions_add_up_to_the_score(factors: LatentFactors) -> None:
+    wanted = np.array([2, 8, 3])
+    parts = factors.contributions(HISTORY, WEIGHTS, wanted)
+    assert parts.shape == (3, 3)
+    np.testing.assert_allclose(
+        parts.sum(axis=0), factors.scores(factors.fold_in(HISTORY, WEIGHTS))[wanted], rtol=1e-3, atol=1e-5
+    )
+
+
+def test_a_video_that_nobody_met_scores_nothing(factors: LatentFactors) -> None:
+    assert factors.scores(factors.fold_in(HISTORY, WEIGHTS))[UNSEEN] == 0
+
+
+def test_the_same_seed_gives_the_same_factors(factors: LatentFactors) -> None:
+    np.testing.assert_allclose(fit_factors(two_tastes(), SETTINGS).items, factors.items, rtol=1e-4, atol=1e-6)
+
+
+def test_a_tiny_world_can_be_fitted() -> None:
+    factors = fit_factors(sp.csr_matrix(np.ones((1, 1), np.float32)))
+    assert np.isfinite(factors.items).all() and factors.scores(factors.fold_in(np.array([0]), np.ones(1)))[0] > 0

@@ -1,0 +1,258 @@
+"""The engine over a small real world: what is asked is answered, what is forbidden never shows."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from data.home import Home
+from data.schema import Video
+from data.store import Store
+from recommender.engine import Engine
+from recommender.pipeline.stages import Query, Ranked
+from recommender.refresh import refresh
+from tests.recommender.small_world import GENRES, NOW, PER_GENRE, SETTINGS, watch
+
+EVERYTHING = len(GENRES) * PER_GENRE
+
+
+@pytest.fixture
+def engine(world: Store, home: Home) -> Iterator[Engine]:
+    refresh(world, home, SETTINGS)
+    yield Engine.open(home, world, SETTINGS)
+
+
+def ask(engine: Engine, store: Store, viewer: str = "nobody", limit: int = 10, **fields: object) -> Query:
+    return Query(engine.profile(store.events.history(viewer)), limit, NOW, **fields)
+
+
+def names(engine: Engine, ranked: Ranked) -> list[str]:
+    return [engine.videos[column] for column in ranked.columns]
+
+
+def slate(engine: Engine, store: Store, viewer: str = "nobody", limit: int = EVERYTHING, **fields: object) -> list[str]:
+    return names(engine, engine.recommend(ask(engine, store, viewer, limit, **fields))[0])
+
+
+def reasons(engine: Engine, query: Query) -> list[dict[str, str]]:
+    """Why each item of the list for a request is there."""
+    ranked, trace = engine.recommend(query)
+    return [item["reason"] for item in engine.pipeline.hydrate(query, ranked, trace)]
+
+
+def change(engine: Engine, store: Store, video_id: str, **fields: object) -> None:
+    """The owner changes a video, and the engine looks at the catalogue before the next request."""
+    known = store.catalogue.get(video_id).model_dump(include=set(Video.model_fields))
+    store.catalogue.upsert([Video.model_validate(known | fields)])
+    if "hidden" in fields:
+        store.catalogue.set_hidden(video_id, bool(fields["hidden"]))
+    engine.view.update(store.catalogue)
+
+
+# ---- What next -----------------------------------------------------------------------------------------------
+
+
+def test_a_viewer_gets_unseen_videos_of_the_own_taste_first(engine: Engine, world: Store) -> None:
+    watch(world, "anna", ["space-0", "space-1", "space-2"])
+    offered = slate(engine, world, "anna")
+    assert not {"space-0", "space-1", "space-2"} & set(offered)
+    assert all(name.startswith("space-") for name in offered[:7])
+    assert len(offered) == EVERYTHING - 3 == len(set(offered))
+
+
+def test_the_next_event_changes_the_next_list(engine: Engine, world: Store) -> None:
+    watch(world, "anna", ["space-0"])
+    before = slate(engine, world, "anna", limit=5)
+    watch(world, "anna", ["cooking-0", "cooking-1"], at=NOW + 10)
+    after = slate(engine, world, "anna", limit=5)
+    assert any(name.startswith("cooking") for name in after) and not any(name.startswith("cooking") for name in before)
+
+
+def test_what_a_viewer_rejects_is_gone_at_once(engine: Engine, world: Store) -> None:
+    watch(world, "anna", ["space-0"])
+    first = slate(engine, world, "anna")[0]
+    watch(world, "anna", [first], "not_interested", at=NOW + 10)
+    assert first not in slate(engine, world, "anna")
+
+
+def test_an_unknown_viewer_gets_what_is_popular_in_the_country(engine: Engine, world: Store) -> None:
+    assert slate(engine, world, country="DE", limit=3)[0].startswith("sports")
+    assert slate(engine, world, country="FR", limit=3)[0].startswith("cooking")
+    assert len(slate(engine, world)) == EVERYTHING
+
+
+def test_an_unknown_viewer_who_names_a_label_gets_what_is_popular_in_it(engine: Engine, world: Store) -> None:
+    query = ask(engine, world, labels=("cooking",), country="DE")
+    ranked, _ = engine.recommend(query)
+    assert {name.split("-")[0] for name in names(engine, ranked)} == {"cooking"}
+    reason = reasons(engine, query)[0]
+    assert (reason["code"], reason["text"]) == ("popular_in_label", "Popular in cooking in DE")
+
+
+def test_without_a_release_the_catalogue_is_served(world: Store, home: Home) -> None:
+    engine = Engine.open(home, world, SETTINGS)
+    assert engine.release.id.startswith("none-")
+    watch(world, "anna", ["space-0"])
+    assert len(slate(engine, world, "anna")) == EVERYTHING - 1
+    assert slate(engine, world, country="DE")[0].startswith("sports")
+
+
+# ---- What is forbidden ---------------------------------------------------------------------------------------
+
+FORBIDDEN = [
+    ({"hidden": True}, {}, "hidden"),
+    ({"available_from": NOW + 1}, {}, "window"),
+    ({"available_until": NOW}, {}, "window"),
+    ({"regions": ["US"]}, {"country": "DE"}, "region"),
+    ({"regions": ["US"]}, {}, "region"),
+    ({"rating": 18}, {"max_rating": 12}, "rating"),
+    ({"labels": ["horror"]}, {"not_labels": ("horror",)}, "labels"),
+    ({"labels": ["horror"]}, {"labels": ("space", "sports")}, "labels"),
+]
+
+
+@pytest.mark.parametrize(("fields", "request_fields", "removed_by"), FORBIDDEN)
+def test_a_forbidden_video_shows_on_no_path(
+    engine: Engine, world: Store, home: Home, fields: dict, request_fields: dict, removed_by: str
+) -> None:
+    watch(world, "anna", ["space-0"])
+    query = ask(engine, world, "anna", EVERYTHING, **request_fields)
+    cached, _ = engine.rank(query)
+    change(engine, world, "space-1", **fields)
+    assert "space-1" not in slate(engine, world, "anna", **request_fields)
+    assert "space-1" not in slate(engine, world, **request_fields), "nor for an unknown viewer"
+    assert "space-1" not in names(engine, engine.select(query, cached)), "nor out of a cache"
+    assert "space-1" not in names(engine, engine.similar("space-0", query))
+    assert engine.why(query, "space-1")["removed_by"] == [removed_by]
+    bare = Engine.open(Home.at(home.root / "without a release"), world, SETTINGS)
+    assert bare.release.id.startswith("none-")
+    assert "space-1" not in slate(bare, world, **request_fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "request_fields"),
+    [
+        ({"available_from": NOW, "available_until": NOW + 1}, {}),
+        ({"regions": ["US", "DE"]}, {"country": "DE"}),
+        ({"rating": 12}, {"max_rating": 12}),
+        ({"labels": ["horror", "space"]}, {"labels": ("space", "sports")}),
+    ],
+)
+def test_a_video_that_is_just_allowed_is_shown(
+    engine: Engine, world: Store, fields: dict, request_fields: dict
+) -> None:
+    change(engine, world, "space-1", **fields)
+    assert "space-1" in slate(engine, world, **request_fields)
+
+
+def test_a_takedown_ends_when_it_is_lifted(engine: Engine, world: Store) -> None:
+    change(engine, world, "space-1", hidden=True)
+    change(engine, world, "space-1", hidden=False)
+    assert "space-1" in slate(engine, world)
+    world.catalogue.remove(["space-1"])
+    engine.view.update(world.catalogue)
+    assert "space-1" not in slate(engine, world)
+
+
+def test_what_the_request_excludes_is_left_out(engine: Engine, world: Store) -> None:
+    exclude = engine.columns(["space-1", "unknown", "space-2"])
+    offered = slate(engine, world, exclude=exclude)
+    assert len(exclude) == 2 and len(offered) == EVERYTHING - 2 and not {"space-1", "space-2"} & set(offered)
+
+
+def test_labels_are_ored_and_unwanted_ones_win(engine: Engine, world: Store) -> None:
+    change(engine, world, "sports-0", labels=["sports", "space"])
+    offered = slate(engine, world, labels=("space", "cooking"), not_labels=("sports",))
+    assert {name.split("-")[0] for name in offered} == {"space", "cooking"} and len(offered) == 2 * PER_GENRE
+    assert slate(engine, world, labels=("unheard of",)) == []
+
+
+# ---- What is similar, and why --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("by", ["visual", "cowatch", "both"])
+def test_similar_videos_are_of_the_same_genre(engine: Engine, world: Store, by: str) -> None:
+    found = names(engine, engine.similar("sports-3", ask(engine, world, limit=4), by))
+    assert len(found) == 4 and "sports-3" not in found
+    assert all(name.startswith("sports") for name in found)
+
+
+def test_similar_by_looks_is_the_order_of_the_cosines(engine: Engine, world: Store) -> None:
+    found = names(engine, engine.similar("sports-3", ask(engine, world, limit=5), "visual"))
+    _, (one,) = engine.release.index.vectors(engine.columns(["sports-3"]))
+    _, everything = engine.release.index.vectors(np.arange(EVERYTHING))
+    expected = [engine.videos[column] for column in np.argsort(-(everything @ one))]
+    assert found == [name for name in expected if name != "sports-3"][:5]
+    with pytest.raises(KeyError):
+        engine.similar("unknown", ask(engine, world))
+
+
+def test_why_names_the_source_its_rank_and_the_place_in_the_list(engine: Engine, world: Store) -> None:
+    watch(world, "anna", ["space-0"])
+    query = ask(engine, world, "anna", EVERYTHING)
+    place = slate(engine, world, "anna").index("space-5")
+    answer = engine.why(query, "space-5")
+    assert answer["removed_by"] == [] and answer["rank"] == place + 1
+    found = {name: source for name, source in answer["sources"].items() if source["found"]}
+    assert set(found) == {"collaborative", "content", "popular"}
+    assert found["content"]["because_of"] == found["collaborative"]["because_of"] == "space-0"
+    score = sum(source["weight"] / (60 + source["rank"]) for source in found.values())
+    assert answer["score"] == pytest.approx(score, rel=1e-5)
+    watched = engine.why(query, "space-0")
+    assert watched["removed_by"] == ["watched"] and watched["rank"] is None
+    assert not engine.why(ask(engine, world), "space-0")["sources"]["content"]["found"]
+    with pytest.raises(KeyError):
+        engine.why(query, "unknown")
+
+
+def test_reasons_name_a_watched_video_of_the_same_kind(engine: Engine, world: Store) -> None:
+    watch(world, "anna", ["cooking-0", "space-0"])
+    query = ask(engine, world, "anna", 6)
+    offered = names(engine, engine.recommend(query)[0])
+    for name, reason in zip(offered, reasons(engine, query), strict=True):
+        genre = name.split("-")[0]
+        assert (reason["code"], reason["video_id"]) == ("because_you_watched", f"{genre}-0"), name
+        assert reason["text"] == f"Because you watched {genre.title()}-0"
+
+
+def test_a_list_for_nobody_is_popular_and_says_where(engine: Engine, world: Store) -> None:
+    for country, text in ((None, "Popular now"), ("DE", "Popular now in DE"), ("AT", "Popular now")):
+        assert {reason["text"] for reason in reasons(engine, ask(engine, world, country=country))} == {text}
+
+
+def test_a_disabled_source_gives_no_reasons(engine: Engine, world: Store, home: Home) -> None:
+    only_popular = {"disabled_sources": ["collaborative", "content"]}
+    settings = SETTINGS.model_copy(update={"pipeline": SETTINGS.pipeline.model_copy(update=only_popular)})
+    popular = Engine.open(home, world, settings)
+    watch(world, "anna", ["space-0"])
+    assert {reason["code"] for reason in reasons(popular, ask(popular, world, "anna"))} == {"popular"}
+
+
+def test_the_facts_of_an_item_are_those_of_the_catalogue_now(engine: Engine, world: Store) -> None:
+    change(engine, world, "space-1", title="New Title", labels=["space", "physics"])
+    ranked, trace = engine.recommend(ask(engine, world, limit=EVERYTHING))
+    facts = engine.pipeline.hydrate(ask(engine, world), ranked, trace, skip=("reasons",))
+    assert facts[names(engine, ranked).index("space-1")] == {"title": "New Title", "labels": ["space", "physics"]}
+
+
+def test_a_dislike_pushes_what_looks_like_it_down(engine: Engine, world: Store) -> None:
+    watch(world, "anna", ["space-0", "cooking-0"])
+    neutral = engine.profile(world.events.history("anna"))
+    disliked = replace(neutral, disliked=engine.columns(["cooking-1"]))
+    content = next(source for source in engine.pipeline.sources if source.name == "content")
+    eligible = np.ones(EVERYTHING, bool)
+
+    def best_cooking(profile) -> int:
+        found = content.candidates(Query(profile, 10, NOW), eligible, EVERYTHING)
+        return next(rank for rank, column in enumerate(found.columns) if engine.videos[column].startswith("cooking"))
+
+    assert best_cooking(disliked) > best_cooking(neutral)
+
+
+def test_the_fingerprint_changes_with_the_settings_and_the_release(engine: Engine, world: Store, home: Home) -> None:
+    other = SETTINGS.model_copy(update={"pipeline": SETTINGS.pipeline.model_copy(update={"content_weight": 0.9})})
+    prints = {engine.fingerprint, Engine.open(home, world, other).fingerprint}
+    refresh(world, home, SETTINGS)
+    prints.add(Engine.open(home, world, SETTINGS).fingerprint)
+    assert len(prints) == 3

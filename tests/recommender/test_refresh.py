@@ -1,0 +1,252 @@
+"""Refresh: a release is published whole or not at all, whatever happens half-way."""
+
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from filelock import FileLock
+
+from data.embeddings import EmbeddingTable
+from data.home import Home
+from data.schema import Video
+from data.store import Store
+from recommender.engine import Engine, query_now
+from recommender.refresh import GateError, RefreshError, refresh
+from recommender.release import Releases, verify_release
+from recommender.settings import RecommenderSettings
+from tests.recommender.small_world import DIM, ENCODER, SETTINGS, fill, watch
+
+PHASES = ["catalogue", "factors", "item weights", "popularity", "index", "gates"]
+
+
+def serves(home: Home, store: Store, release_id: str) -> bool:
+    """Whether this release is the served one, undamaged and answering."""
+    verify_release(home.releases / release_id)
+    engine = Engine.open(home, store, SETTINGS)
+    ranked, trace = engine.recommend(query_now(engine.profile(store.events.history("space-viewer-0"))))
+    return engine.release.id == release_id and len(ranked) == 20 and trace.warnings == []
+
+
+def with_index(**index: int) -> RecommenderSettings:
+    return SETTINGS.model_copy(update={"index": SETTINGS.index.model_copy(update=index)})
+
+
+def add_vectors(store: Store, home: Home, matrix: np.ndarray) -> None:
+    """One more ready video for each row."""
+    names = [f"more-{number}" for number in range(len(matrix))]
+    store.catalogue.upsert(Video(id=name) for name in names)
+    matrix = matrix / np.linalg.norm(matrix, axis=1, keepdims=True)
+    EmbeddingTable.create(home.embeddings, ENCODER, DIM).append(names, matrix)
+
+
+def test_a_refresh_publishes_what_is_known(world: Store, home: Home) -> None:
+    report = refresh(world, home, SETTINGS)
+    assert list(report.seconds) == PHASES and report.resumed == []
+    assert report.facts["gates"] == {"recall": 1.0}
+    assert serves(home, world, report.release_id)
+    assert {path.name for path in home.releases.iterdir()} <= {report.release_id, "CURRENT", ".refresh.lock"}
+
+
+def test_a_catalogue_without_events_or_vectors_is_enough(store: Store, home: Home) -> None:
+    with pytest.raises(RefreshError, match="catalogue is empty"):
+        refresh(store, home, SETTINGS)
+    store.catalogue.upsert(Video(id=f"v{number}") for number in range(25))
+    report = refresh(store, home, SETTINGS)
+    assert (report.facts["encoder"], report.facts["index"], report.facts["collaborative"]) == ("none", "none", "none")
+    assert serves(home, store, report.release_id)
+
+
+def test_events_about_removed_videos_do_no_harm(world: Store, home: Home) -> None:
+    world.catalogue.remove(["space-0", "cooking-9"])
+    report = refresh(world, home, SETTINGS)
+    assert report.facts["counts"]["videos"] == report.facts["counts"]["embeddings"] == 28
+    assert serves(home, world, report.release_id)
+
+
+def test_the_index_is_of_the_encoder_that_most_videos_have(world: Store, home: Home) -> None:
+    names = world.catalogue.ids()
+    EmbeddingTable.create(home.embeddings, "encoder-2", 4).append(names, np.eye(4)[np.arange(len(names)) % 4])
+    for name in names[:10]:
+        world.catalogue.mark_ready(name, "encoder-2", None, None)
+    assert refresh(world, home, SETTINGS).facts["encoder"] == ENCODER
+    for name in names[10:20]:
+        world.catalogue.mark_ready(name, "encoder-2", None, None)
+    assert refresh(world, home, SETTINGS).facts["index"] == "flat/4"
+
+
+def add_a_number_that_is_too_large(store: Store) -> None:
+    """No importer lets it in; a gate must hold all the same."""
+    row = {"event_id": "huge", "user_id": "u", "video_id": "space-0", "type": "watch", "value": 1e39}
+    store.events.add_rows([row | {"occurred_at": 1.0, "received_at": 1.0}])
+
+
+# ---- Gates ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_numbers_that_are_not_finite_publish_nothing(world: Store, home: Home) -> None:
+    served = refresh(world, home, SETTINGS).release_id
+    add_a_number_that_is_too_large(world)
+    with pytest.raises(GateError, match="finite"):
+        refresh(world, home, SETTINGS)
+    assert serves(home, world, served)
+
+
+def test_an_index_that_misses_neighbours_publishes_nothing(world: Store, home: Home) -> None:
+    served = refresh(world, home, SETTINGS).release_id
+    add_vectors(world, home, np.random.default_rng(0).normal(size=(3_000, DIM)))
+    with pytest.raises(GateError, match="recall"):
+        refresh(world, home, with_index(exact_below=0, hnsw_links=4, ef_construction=8, ef_search=8))
+    assert serves(home, world, served)
+    assert refresh(world, home, with_index(exact_below=0)).facts["index"] == f"hnsw/{DIM}"
+
+
+def test_copies_of_a_video_are_not_missed_neighbours(world: Store, home: Home) -> None:
+    """Which of forty equally near copies an index finds says nothing of its quality."""
+    add_vectors(world, home, np.repeat(np.random.default_rng(0).normal(size=(30, DIM)), 40, axis=0))
+    assert refresh(world, home, with_index(exact_below=0)).facts["gates"]["recall"] > 0.98
+
+
+def test_damaged_vectors_publish_nothing(world: Store, home: Home) -> None:
+    served = refresh(world, home, SETTINGS).release_id
+    (block,) = home.embeddings.glob("*/*.npy")
+    content = bytearray(block.read_bytes())
+    content[-1] ^= 1
+    block.write_bytes(content)
+    with pytest.raises(GateError, match="checksum"):
+        refresh(world, home, SETTINGS)
+    assert serves(home, world, served)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_after_a_failed_gate_the_next_run_begins_with_what_is_known_then(world: Store, home: Home) -> None:
+    add_a_number_that_is_too_large(world)
+    with pytest.raises(GateError):
+        refresh(world, home, SETTINGS)
+    watch(world, "late", ["space-1"])
+    with world.engine.begin() as connection:
+        connection.exec_driver_sql("DELETE FROM events WHERE event_id = 'huge'")
+    report = refresh(world, home, SETTINGS)
+    assert report.resumed == [] and report.facts["counts"]["viewers"] == 25
+
+
+# ---- Interruptions and crowds --------------------------------------------------------------------------------
+
+
+def test_a_second_refresh_at_the_same_time_is_refused(world: Store, home: Home) -> None:
+    home.releases.mkdir()
+    with FileLock(home.releases / ".refresh.lock"), pytest.raises(RefreshError, match="another refresh is running"):
+        refresh(world, home, SETTINGS)
+    refresh(world, home, SETTINGS)
+
+
+#: Dies, as if by kill -9, at the n-th of its durable writes: half of them before a file is renamed into its place.
+DIES = """
+import os, signal, sys
+writes, durable = 0, os.fsync
+def fsync(handle):
+    global writes
+    writes += 1
+    if writes == int(sys.argv[2]):
+        os.kill(os.getpid(), signal.SIGKILL)
+    durable(handle)
+os.fsync = fsync
+from data.home import Home
+from data.store import Store
+from recommender.refresh import refresh
+from tests.recommender.small_world import SETTINGS
+home = Home.at(sys.argv[1])
+refresh(Store.open(home.database_url), home, SETTINGS)
+print(writes)
+"""
+
+
+def run_until_write(home: Home, number: int) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-c", DIES, str(home.root), str(number)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2])
+
+
+#: At which write it dies, and which phases the next run takes over. From 33 on, the release is finished.
+DEATHS = [
+    (1, 0),
+    (3, 0),
+    (6, 1),
+    (9, 1),
+    (12, 2),
+    (15, 3),
+    (19, 3),
+    (20, 4),
+    (25, 4),
+    (27, 5),
+    (29, 5),
+    (31, 6),
+    (32, 6),
+]
+
+
+@pytest.mark.parametrize(("write", "done"), [*DEATHS, (33, 6), (34, 6)])
+def test_a_killed_refresh_is_continued_by_the_next(world: Store, home: Home, write: int, done: int) -> None:
+    served = refresh(world, home, SETTINGS).release_id
+    watch(world, "new-viewer", ["space-0", "space-1"])
+    assert run_until_write(home, write).returncode == -9
+    assert serves(home, world, served), "the old release answers meanwhile"
+    watch(world, "newer-viewer", ["space-0"])
+    report = refresh(world, home, SETTINGS)
+    assert report.resumed == PHASES[:done] and list(report.seconds) == PHASES[done:]
+    assert report.facts["counts"]["viewers"] == (25 if write > 1 else 26), "on the same frozen inputs"
+    assert report.release_id != served and serves(home, world, report.release_id)
+
+
+def test_an_interrupted_refresh_is_not_continued_with_other_inputs(world: Store, home: Home) -> None:
+    run_until_write(home, 15)
+    world.catalogue.upsert([Video(id="another")])
+    report = refresh(world, home, SETTINGS)
+    assert report.resumed == [] and report.facts["counts"]["videos"] == 31
+    run_until_write(home, 15)
+    assert refresh(world, home, with_index(exact_below=10)).resumed == []
+
+
+def test_who_asks_while_releases_are_swapped_is_always_answered_from_one(store: Store, home: Home) -> None:
+    fill(store, home)
+    refresh(store, home, SETTINGS)
+    releases, done = Releases(home.releases), threading.Event()
+    seen: set[str] = set()
+    problems: list[object] = []
+
+    def ask() -> None:
+        try:
+            engine = Engine.open(home, store, SETTINGS)
+            while not done.is_set() or engine.release.id != releases.current_id():
+                if engine.release.id != releases.current_id():
+                    engine = Engine.open(home, store, SETTINGS)
+                size = engine.release.manifest["counts"]["videos"]
+                parts = (
+                    engine.videos,
+                    engine.release.factors.items,
+                    engine.release.popularity.world,
+                    engine.view.videos,
+                )
+                assert [len(part) for part in parts] == [size] * 4
+                query = query_now(engine.profile(store.events.history("sports-viewer-0")), 5)
+                ranked, trace = engine.recommend(query)
+                assert trace.warnings == []
+                assert all(engine.videos[column].startswith("sports") for column in ranked.columns)
+                assert len(engine.similar("sports-0", query)) == 5
+                seen.add(engine.release.id)
+        except BaseException as problem:
+            problems.append(problem)
+
+    askers = [threading.Thread(target=ask) for _ in range(3)]
+    for asker in askers:
+        asker.start()
+    for number in range(4):
+        store.catalogue.upsert([Video(id=f"new-{number}")])
+        refresh(store, home, SETTINGS)
+    releases.rollback()
+    done.set()
+    for asker in askers:
+        asker.join()
+    assert problems == [] and releases.current_id() in seen
