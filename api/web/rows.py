@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from api.schemas import RecommendationRequest, SimilarQuery
 from api.service import Service
-from data.schema import EventType, VideoRecord, VideoState
+from data.schema import SIGNALS, EventType, VideoRecord, VideoState
 from data.store.events import History
 from recommender.profile import Profile
 
@@ -32,7 +32,7 @@ BECAUSE_AMONG, ALIKE = 8, 6
 COUNTRY_AMONG = 25
 
 WATCHING = {EventType.PLAY, EventType.WATCH, EventType.COMPLETE, EventType.RATE}
-REJECTING = {EventType.DISLIKE, EventType.NOT_INTERESTED, EventType.REPORT}
+REJECTING = {kind for kind, signal in SIGNALS.items() if signal.weight < 0}
 
 
 @dataclass
@@ -170,6 +170,8 @@ class _Builder:
 
     def __init__(self, service: Service, viewer: str, request_id: str) -> None:
         self._service = service
+        # One for the whole page: columns of one release mean nothing in another.
+        self._engine = service.current_engine()
         self._viewer = viewer
         self._request_id = request_id[:150]
         self._facts = Facts()
@@ -221,7 +223,7 @@ class _Builder:
         if len(history):
             newest = events.tail(COUNTRY_AMONG, self._viewer)
             self._facts.country = next((event["country"] for event in newest if event["country"]), None)
-            self._profile = self._service.current_engine().profile(history)
+            self._profile = self._engine.profile(history)
 
     @property
     def _personal(self) -> bool:
@@ -229,7 +231,7 @@ class _Builder:
 
     def _top_labels(self) -> list[str]:
         """The labels this viewer likes most, newest likes counting most; of a stranger, the catalogue's largest."""
-        view = self._service.current_engine().view
+        view = self._engine.view
         weights: Counter[str] = Counter()
         if self._profile is not None and self._profile.known:
             for column, weight in zip(self._profile.liked.tolist(), self._profile.weights.tolist(), strict=True):
@@ -263,9 +265,11 @@ class _Builder:
 
     def _because(self) -> _Draft | None:
         """Videos like one that was liked lately. Only the nearest count: what they leave is not alike."""
-        engine = self._service.current_engine()
+        engine = self._engine
         chosen: tuple[int, list[dict[str, Any]]] = (-1, [])
         for column in self._profile.liked[:BECAUSE_AMONG].tolist() if self._profile is not None else []:
+            if not engine.view.shown[column]:
+                continue
             fresh = [item for item in self._alike(engine.videos[column]) if item["video_id"] not in self._shown]
             if len(fresh) > len(chosen[1]):
                 chosen = (column, fresh)

@@ -25,8 +25,8 @@ from tests.conftest import free_port
 @contextmanager
 def serving(home: Home, *options: str, **environment: str) -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
     """`watchnext serve` on a free port, ready to answer."""
-    port = free_port()
-    command = [sys.executable, "-m", "api.cli", "--home", str(home.root), "serve", "--port", str(port), *options]
+    port = options[options.index("--port") + 1] if "--port" in options else str(free_port())
+    command = [sys.executable, "-m", "api.cli", "--home", str(home.root), "serve", "--port", port, *options]
     log = home.root / "serve.log"
     with log.open("w") as file:
         process = subprocess.Popen(
@@ -127,6 +127,21 @@ def test_an_acknowledged_event_survives_kill_9_of_the_whole_service(world: Home,
             member.kill()
         psutil.wait_procs(family, 10)
     assert len([row for row in store.events.tail(1_000, "u0") if row["event_id"].startswith("k")]) == 100
+
+
+def test_after_kill_9_of_the_server_its_workers_end_and_the_next_one_starts_on_the_same_port(world: Home) -> None:
+    with serving(world) as (address, process):
+        family = psutil.Process(process.pid).children(recursive=True)
+        workers = [member for member in family if "valkey" not in member.name()]
+        process.kill()
+        process.wait()
+        _, alive = psutil.wait_procs(workers, 10)
+        assert alive == []
+        port = address.rsplit(":", 1)[1]
+        with serving(world, "--port", port) as (again, _):
+            assert httpx.get(f"{address}/v1/users/u0/recommendations").status_code == 200, again
+        _, alive = psutil.wait_procs(family, 10)
+        assert alive == [], "the orphaned Redis is replaced and ended, too"
 
 
 def test_stopping_leaves_no_process_behind(world: Home) -> None:
