@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 
 from api.embedded_redis import embedded_redis, socket_path
 from data.home import Home
-from data.store import Store
+from data.store import EventLog, Store
 from recommender.refresh import refresh
 
 
@@ -135,3 +135,49 @@ def _until_up(socket: Path) -> None:
     client = redis.Redis(unix_socket_path=str(socket), retry=Retry(ConstantBackoff(0.05), 200))
     assert client.ping()
     client.close()
+
+
+def test_what_is_cached_for_a_short_list_serves_a_long_one(cached: FlaskClient) -> None:
+    assert len(ask(cached, limit=1)["items"]) == 1
+    answer = ask(cached, limit=50)
+    assert (answer["cache"], len(answer["items"])) == ("hit", 50)
+
+
+def test_a_list_that_was_made_without_the_history_is_not_kept(
+    cached: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_arguments: object) -> None:
+        raise OSError("the disk went away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(EventLog, "history", broken)
+        assert ask(cached)["degraded"]
+    answer = ask(cached)
+    assert (answer["cache"], answer["degraded"], answer["fallback"]) == ("miss", False, None)
+
+
+def test_candidates_of_another_world_are_passed_over(cached: FlaskClient, redis_server: str) -> None:
+    right = ask(cached)
+    client = redis.Redis.from_url(redis_server)
+    for key in client.scan_iter("wn:*"):
+        value = bytearray(client.get(key))
+        value[20:24] = b"\xff\xff\xff\x7f"
+        client.set(key, bytes(value))
+    assert without_circumstances(ask(cached)) == without_circumstances(right)
+    client.close()
+
+
+def test_a_video_that_is_put_back_is_there_with_the_next_request(cached: FlaskClient) -> None:
+    top = ask(cached)["items"][0]["video_id"]
+    cached.post(f"/v1/videos/{top}/hide")
+    assert top not in [item["video_id"] for item in ask(cached, limit=50)["items"]]
+    assert ask(cached)["cache"] == "hit"
+    cached.post(f"/v1/videos/{top}/unhide")
+    assert ask(cached)["items"][0]["video_id"] == top
+
+
+def test_impressions_do_not_cost_the_cache(cached: FlaskClient) -> None:
+    shown = ask(cached)["items"][0]["video_id"]
+    event = {"event_id": "i", "user_id": "u0", "video_id": shown, "type": "impression", "occurred_at": 1_750_000_000}
+    assert cached.post("/v1/events", json={"events": [event]}).json["accepted"] == 1
+    assert ask(cached)["cache"] == "hit"

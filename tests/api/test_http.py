@@ -10,6 +10,7 @@ from flask.testing import FlaskClient
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
+from data.home import Home
 from data.store import Store
 
 
@@ -26,6 +27,9 @@ from data.store import Store
         ("POST", "/v1/events", b"x" * 3_000_000, 413, "body_too_large"),
         ("POST", "/v1/users/u0/recommendations", b'{"context": {"country": "Germany"}}', 422, "invalid_request"),
         ("GET", "/v1/why?user_id=u0", None, 422, "invalid_request"),
+        ("GET", "/v1/videos/a%00b", None, 422, "invalid_request"),
+        ("GET", "/v1/users/%00/recommendations", None, 422, "invalid_request"),
+        ("GET", "/v1/videos?cursor=YQBi", None, 400, "invalid_cursor"),
     ],
 )
 def test_every_error_is_a_problem_that_says_what_would_be_right(
@@ -59,7 +63,41 @@ def test_without_a_key_only_loopback_is_answered(client: FlaskClient) -> None:
     elsewhere = client.get(path, environ_base={"REMOTE_ADDR": "192.0.2.7"})
     rebound = client.get(path, headers={"Host": "attacker.example"})
     assert [elsewhere.get_json(force=True)["code"], rebound.get_json(force=True)["code"]] == ["loopback_only"] * 2
+    proxied = client.get(path, headers={"X-Forwarded-For": "192.0.2.7"})
+    assert proxied.get_json(force=True)["code"] == "loopback_only"
     assert client.get("/healthz", environ_base={"REMOTE_ADDR": "192.0.2.7"}).status_code == 200
+
+
+def test_a_page_from_elsewhere_cannot_write_through_a_browser_on_this_machine(client: FlaskClient) -> None:
+    hide = "/v1/videos/space-1/hide"
+    for origin in ("https://attacker.example", "null"):
+        assert client.post(hide, headers={"Origin": origin}).status_code == 403
+    assert client.get("/v1/videos/space-1").json["hidden"] is False
+    assert client.post(hide, headers={"Origin": "http://localhost:8080"}).status_code == 200
+
+
+def test_revoking_the_last_key_closes_the_service(make_app: Callable[..., Flask], store: Store) -> None:
+    key, secret = store.keys.create("only", "admin")
+    store.keys.revoke(key.id)
+    client = make_app(cache={"enabled": False}).test_client()
+    assert client.get("/v1/videos").status_code == 401
+    assert client.get("/v1/videos", headers={"Authorization": f"Bearer {secret}"}).status_code == 401
+
+
+def test_while_the_database_is_away_writes_are_refused_as_unavailable(client: FlaskClient, world: Home) -> None:
+    client.application.extensions["watchnext"].store.close()
+    (world.root / "watchnext.db").rename(world.root / "gone.db")
+    (world.root / "watchnext.db").mkdir()
+    event = {"event_id": "x", "user_id": "u0", "video_id": "space-1", "type": "play", "occurred_at": 1_750_000_000}
+    for response in (client.post("/v1/events", json={"events": [event]}), client.get("/v1/videos")):
+        assert (response.status_code, response.get_json(force=True)["code"]) == (503, "database_unavailable")
+        assert response.headers["Retry-After"] == "1"
+
+
+def test_invented_methods_do_not_grow_the_metrics(client: FlaskClient) -> None:
+    for number in range(5):
+        client.open("/healthz", method=f"INVENTED{number}")
+    assert "INVENTED" not in client.get("/metrics").get_data(as_text=True)
 
 
 def test_with_keys_every_request_needs_one_of_enough_role(make_app: Callable[..., Flask], store: Store) -> None:

@@ -8,6 +8,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from data.home import Home
+from data.schema import Video
 from data.store import Store
 from recommender.refresh import refresh
 from recommender.release import Releases
@@ -96,6 +97,36 @@ def test_a_cursor_serves_no_other_question_and_a_damaged_one_is_refused(client: 
         response = client.get("/v1/users/u0/recommendations", query_string=query)
         assert (response.status_code, response.json["code"]) == (400, "invalid_cursor")
     assert client.get("/v1/users/u1/recommendations", query_string={"cursor": cursor}).status_code == 400
+
+
+def test_a_page_continues_in_a_process_that_never_saw_the_release_of_its_cursor(
+    make_app: Callable[..., Flask], world: Home, store: Store
+) -> None:
+    before = make_app(cache={"enabled": False}).test_client()
+    whole = ids(ask(before, limit=20))
+    cursor = ask(before, limit=10)["cursor"]
+    refresh(store, world)
+    after = make_app(cache={"enabled": False}).test_client()
+    answer = ask(after, limit=10, cursor=cursor)
+    assert ids(answer) == whole[10:] and answer["items"][0]["rank"] == 11
+
+
+def test_what_is_licensed_for_some_countries_needs_one_of_them(client: FlaskClient, store: Store) -> None:
+    top = ids(ask(client, limit=1))[0]
+    record = store.catalogue.get(top)
+    assert record is not None
+    video = Video.model_validate(record.model_dump(include=set(Video.model_fields)) | {"regions": ["DE"]})
+    store.catalogue.upsert([video])
+    assert ids(ask(client, limit=1, country="DE")) == [top]
+    for country in ({"country": "US"}, {}):
+        assert top not in ids(ask(client, limit=100, **country))
+
+
+def test_a_reason_does_not_name_what_was_taken_down(client: FlaskClient) -> None:
+    named = ask(client, limit=1)["items"][0]["reason"]["video_id"]
+    client.post(f"/v1/videos/{named}/hide")
+    reason = ask(client, limit=1)["items"][0]["reason"]
+    assert (reason["code"], reason["video_id"]) == ("from_your_history", None)
 
 
 def test_labels_are_ored_unwanted_ones_left_out_and_excluded_videos_never_there(client: FlaskClient) -> None:
