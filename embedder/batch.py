@@ -124,8 +124,10 @@ def embed(
 
 def _ask_for_lost_vectors(store: Store, home: Home, encoder: Encoder) -> None:
     """Videos that are ready but have no vector in the table (it was lost or restored from an older copy) wait again."""
+    # In this order: a vector is in the table before its video is ready, so another run's is not taken for lost.
+    encoded = store.catalogue.encoded_ids(encoder.id)
     table = EmbeddingTable.create(home.embeddings, encoder.id, encoder.dim)
-    lost = sorted(set(store.catalogue.encoded_ids(encoder.id)) - set(table.ids))
+    lost = sorted(set(encoded) - set(table.ids))
     if lost:
         log.warning("%d videos have lost their vectors and are encoded again", len(lost))
         store.catalogue.encode_again(lost)

@@ -399,3 +399,32 @@ def test_a_folder_that_cannot_be_used_says_why(store: Store, folder: Path, tmp_p
     (tmp_path / "labels.csv").write_text("file,label\na.mp4,x\n")
     with pytest.raises(ImportProblem, match="needs a column 'path'"):
         import_folder(store, folder, tmp_path, tmp_path / "labels.csv")
+
+
+def test_an_id_is_never_taken_over_by_another_file(store: Store, folder: Path, tmp_path: Path) -> None:
+    import_folder(store, folder, tmp_path / "reports")
+    taken = next(store.catalogue.all())
+    other = tmp_path / "other" / Path(taken.media_path or "").relative_to(folder)
+    other.parent.mkdir(parents=True)
+    other.write_bytes(b"another film")
+    report = import_folder(store, tmp_path / "other", tmp_path / "reports")
+    assert (report.kept, dict(report.rejected)) == (0, {"id_taken": 1})
+    assert store.catalogue.get(taken.id) == taken
+    (tmp_path / "twice" / "a").mkdir(parents=True)
+    (tmp_path / "twice" / "a" / "b.mp4").write_bytes(b"one")
+    (tmp_path / "twice" / "a~b.mp4").write_bytes(b"two")
+    report = import_folder(store, tmp_path / "twice", tmp_path / "reports")
+    assert (report.read, report.kept, dict(report.rejected)) == (2, 1, {"id_taken": 1})
+
+
+def test_movielens_again_leaves_edits_and_takedowns_alone(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "ml").mkdir()
+    new_layout(tmp_path / "ml")
+    import_movielens(store, tmp_path / "ml", tmp_path / "reports")
+    video = next(store.catalogue.all())
+    store.catalogue.set_hidden(video.id, True)
+    edited = video.model_copy(update={"title": "Edited", "media_path": "/films/1.mp4"})
+    store.catalogue.upsert([Video.model_validate(edited.model_dump(include=set(Video.model_fields)))])
+    import_movielens(store, tmp_path / "ml", tmp_path / "reports")
+    after = store.catalogue.get(video.id)
+    assert after is not None and (after.title, after.hidden, after.media_path) == ("Edited", True, "/films/1.mp4")

@@ -21,6 +21,7 @@ from embedder.batch import EmbedReport, EmbedSettings, embed
 from embedder.decode_settings import DecodeSettings
 from embedder.encoders import Encoder
 from embedder.isolation import DecodePool
+from embedder.labels import LabelHead
 from embedder.media import Reason
 from tests.embedder.made_clips import StubEncoder, repeat_video, write_sound, write_video
 
@@ -411,3 +412,44 @@ def test_settings_refuse_what_they_do_not_know() -> None:
         EmbedSettings.model_validate({"wokers": 2})
     with pytest.raises(ValueError, match="workers"):
         DecodePool(0)
+
+
+def test_lost_vectors_are_made_again(store: Store, home: Home, originals: list[Path]) -> None:
+    add(store, home, originals[:3])
+    embed(store, home, encoder=StubEncoder())
+    shutil.rmtree(home.embeddings)
+    encoder = StubEncoder()
+    assert summary(embed(store, home, encoder=encoder)) == (3, 0, {})
+    assert len(vectors(home, encoder)) == 3
+
+
+def test_a_file_that_changed_since_it_was_added_is_not_taken_for_what_it_was(
+    store: Store, home: Home, originals: list[Path]
+) -> None:
+    encoder = StubEncoder()
+    same, changed = add(store, home, [originals[0], originals[0]])
+    for name in (same, changed):
+        known = store.catalogue.get(name)
+        assert known is not None
+        described = Video(id=name, media_path=name, content_hash=sha256_of(home.media / name))
+        store.catalogue.upsert([described])
+    shutil.copyfile(originals[1], home.media / changed)
+    assert summary(embed(store, home, encoder=encoder)) == (2, 0, {})
+    assert records(store)[changed].content_hash == sha256_of(originals[1])
+    found = vectors(home, encoder)
+    assert not np.allclose(found[same], found[changed])
+
+
+def test_a_new_video_gets_the_labels_that_were_learnt(store: Store, home: Home, originals: list[Path]) -> None:
+    encoder = StubEncoder()
+    head = LabelHead(
+        encoder_id=encoder.id,
+        labels=("red", "blue"),
+        kind="softmax",
+        weight=np.zeros((2, encoder.dim), np.float32),
+        bias=np.array([2.0, 0.0], np.float32),
+    )
+    head.save(home)
+    (video,) = add(store, home, originals[:1])
+    embed(store, home, encoder=encoder)
+    assert records(store)[video].predicted_labels == pytest.approx({"red": 0.881}, abs=0.001)
