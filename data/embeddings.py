@@ -2,8 +2,8 @@
 
 One folder per encoder id. Vectors are appended in blocks that are never changed afterwards; `table.json` names
 the blocks that count, with a checksum for each, and is replaced at once. A crash half-way leaves the table as
-it was before; a block that no manifest names is swept away by the next writer. A later row for the same id
-replaces the earlier one. Knows nothing of encoders or indexes.
+it was before; a block that no manifest names does not count and is overwritten, or swept away by `compact`. A later
+row for the same id replaces the earlier one. Knows nothing of encoders or indexes.
 """
 
 import hashlib
@@ -146,7 +146,14 @@ class EmbeddingTable:
         return matrix
 
     def verify(self) -> None:
-        """Raises CorruptFileError unless every block has its recorded checksum and only finite numbers."""
+        """Raises CorruptFileError unless every block has its recorded checksum and only finite numbers.
+
+        Verifies the table as it is now, and holds writers back meanwhile.
+        """
+        with self._writer():
+            self._verify_blocks()
+
+    def _verify_blocks(self) -> None:
         for block in self._blocks:
             verify_checksum(self.folder / f"{block.name}.npy", block.sha256)
             verify_checksum(self.folder / f"{block.name}.ids.json", block.ids_sha256)

@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -37,10 +37,14 @@ class PipelineSettings(BaseModel):
 
     candidates: int = Field(default=300, ge=10, le=5_000, description="candidates per source")
     reserve: int = Field(default=500, ge=100, description="scored candidates that are kept for the next pages")
-    deadline_ms: float = Field(default=200.0, gt=0, description="after this no further source is asked")
+    deadline_ms: float = Field(
+        default=200.0, gt=0, description="after this no further source is asked but the popular one"
+    )
     content_weight: float = Field(default=0.3, ge=0, description="weight of content ranks beside collaborative's 1")
     popular_prior_items: float = Field(default=0.5, ge=0, description="likes at which popularity counts half")
-    disabled_sources: list[str] = Field(default_factory=list, description="names of sources not to ask")
+    disabled_sources: list[Literal["collaborative", "content", "popular"]] = Field(
+        default_factory=list, description="names of sources not to ask"
+    )
 
 
 class Pipeline:
@@ -58,7 +62,7 @@ class Pipeline:
     ) -> None:
         self.size = size
         self.filters = filters
-        self.sources = [source for source in sources if source.name not in settings.disabled_sources]
+        self.sources = sources
         self.scorer = scorer
         self.selector = selector
         self.hydrators = hydrators
@@ -128,7 +132,8 @@ class Pipeline:
         return [source.name for bit, source in enumerate(self.sources) if found_by >> bit & 1]
 
     def _ask(self, source: Source, query: Query, eligible: np.ndarray, started: float, trace: Trace) -> Found | None:
-        if (time.perf_counter() - started) * 1000 > self.settings.deadline_ms:
+        late = (time.perf_counter() - started) * 1000 > self.settings.deadline_ms
+        if late and not source.last_resort:
             trace.warnings.append(f"source {source.name} was left out: the deadline had passed")
             return None
         try:

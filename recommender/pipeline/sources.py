@@ -28,6 +28,7 @@ class CollaborativeSource:
     them, else latent factors with the viewer folded in."""
 
     name = "collaborative"
+    last_resort = False
 
     def __init__(self, factors: LatentFactors, item_weights: ItemWeights | None) -> None:
         self._factors = factors
@@ -56,6 +57,7 @@ class ContentSource:
     """What looks like the videos that the viewer liked last, a search for each, pushed away from the disliked."""
 
     name = "content"
+    last_resort = False
     RECENT = 10
     DISLIKED = 10
     PUSH = 0.5
@@ -100,6 +102,7 @@ class PopularSource:
     """What is popular in the viewer's country now. Counts for little once a viewer has a history."""
 
     name = "popular"
+    last_resort = True
 
     def __init__(self, popularity: Popularity, prior_items: float) -> None:
         self._popularity = popularity

@@ -69,9 +69,10 @@ class Trace:
 
 
 class Source(Protocol):
-    """Finds candidates."""
+    """Finds candidates. One that is a `last_resort` is quick, and is asked after the deadline, too."""
 
     name: str
+    last_resort: bool
 
     def enabled(self, query: Query) -> bool:
         """Whether the source has anything to say to this request."""

@@ -21,6 +21,8 @@ VIDEOS = 30
 class Listed:
     """A source that finds a fixed list, as far as it is eligible."""
 
+    last_resort = False
+
     def __init__(self, name: str, columns: Sequence[int], weight: float = 1.0) -> None:
         self.name, self._columns, self._weight = name, np.array(columns, np.int64), weight
 
@@ -158,10 +160,12 @@ def test_when_every_source_fails_there_is_still_a_list() -> None:
     assert pipeline(filters=[keep]).rank(query(5), Trace()).columns.tolist() == [2, 4, 6]
 
 
-def test_a_disabled_source_is_not_asked() -> None:
+def test_the_last_resort_is_asked_after_the_deadline_too() -> None:
+    resort = Listed("resort", [9])
+    resort.last_resort = True
     trace = Trace()
-    pipeline(Listed("a", [1]), Broken("b", []), disabled_sources=["b"]).rank(query(), trace)
-    assert trace.found == {"a": 1} and trace.warnings == []
+    ranked = pipeline(Slow("slow", [6]), Listed("late", [7]), resort, deadline_ms=20).rank(query(2), trace)
+    assert set(ranked.columns.tolist()) == {6, 9} and len(trace.warnings) == 1
 
 
 def test_only_the_wanted_sources_are_asked_and_nothing_is_filled_up() -> None:
