@@ -19,8 +19,8 @@ ALLOWED_SKIPS = ("shared data folder",)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Where WATCHNEXT_FORBID_SKIPS is set (in CI), a skip that nobody expected is a failure."""
-    if report.skipped and "WATCHNEXT_FORBID_SKIPS" in os.environ and not hasattr(report, "wasxfail"):
+    """Where TESTS_FORBID_SKIPS is set (in CI), a skip that nobody expected is a failure."""
+    if report.skipped and "TESTS_FORBID_SKIPS" in os.environ and not hasattr(report, "wasxfail"):
         reason = str(report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr)
         if not any(allowed in reason for allowed in ALLOWED_SKIPS):
             report.outcome = "failed"
@@ -41,8 +41,8 @@ def store(home: Home) -> Iterator[Store]:
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """Real data sets that are not shipped: beside the repository, or where WATCHNEXT_SHARED_DATA says."""
-    folder = Path(os.environ.get("WATCHNEXT_SHARED_DATA", REPOSITORY.parent / "shared" / "data"))
+    """Real data sets that are not shipped: beside the repository, or where TESTS_SHARED_DATA says."""
+    folder = Path(os.environ.get("TESTS_SHARED_DATA", REPOSITORY.parent / "shared" / "data"))
     if not folder.is_dir():
         pytest.skip(f"the shared data folder {folder} is not here")
     return folder
