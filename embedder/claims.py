@@ -41,7 +41,7 @@ def _free_if_dead(lock: FileLock, owner: str, catalogue: Catalogue) -> None:
     except Timeout:
         return  # it lives
     try:
-        catalogue.release(owner)
+        catalogue.release(owner, dead=True)
         Path(lock.lock_file).unlink()
     except FileNotFoundError:
         pass  # another run was here at the same time

@@ -16,6 +16,8 @@ from data.store.writing import insert_into, next_version, writing
 
 BATCH = 500
 MAX_ATTEMPTS = 3
+#: Claims that may end with the death of their holder: more than one, because most deaths are not the video's fault.
+MAX_CLAIMS = 10
 _OWNERS_FIELDS = tuple(Video.model_fields)
 
 
@@ -191,7 +193,8 @@ class Catalogue:
     def claim(self, owner: str, limit: int, lease_s: float, encoder_id: str) -> list[VideoRecord]:
         """Up to `limit` videos that now belong to `owner` for `lease_s` seconds and nobody else.
 
-        Pending videos, and ready ones that another encoder had encoded. Each claim counts as an attempt.
+        Pending videos, and ready ones that another encoder had encoded. Each claim counts as an attempt; one whose
+        claims all ended with the death of their holder is given up after `MAX_CLAIMS`.
         """
         now = time.time()
         free = sa.or_(videos.c.lease_until.is_(None), videos.c.lease_until < now)
@@ -201,7 +204,14 @@ class Catalogue:
             .order_by(videos.c.created_at, videos.c.id)
             .limit(limit)
         )
+        given_up = {
+            "state": VideoState.FAILED,
+            "reason": f"crashed: whoever worked on it died, {MAX_CLAIMS} times",
+            "lease_owner": None,
+        }
         with writing(self._engine) as connection:
+            deadly = sa.and_(self._to_encode(encoder_id), free, videos.c.attempts >= MAX_CLAIMS)
+            connection.execute(sa.update(videos).where(deadly).values(given_up))
             if connection.dialect.name != "sqlite":
                 chosen = chosen.with_for_update(skip_locked=True)
             ids = list(connection.execute(chosen).scalars())
@@ -221,16 +231,13 @@ class Catalogue:
                 held = sa.and_(videos.c.id.in_(batch), videos.c.lease_owner == owner)
                 connection.execute(sa.update(videos).where(held).values(lease_until=time.time() + lease_s))
 
-    def release(self, owner: str) -> int:
-        """Gives back all that `owner` still holds, as if it had not been claimed."""
-        given_back: dict[str, Any] = {
-            "lease_owner": None,
-            "lease_until": None,
-            "attempts": sa.func.max(videos.c.attempts - 1, 0),
-        }
+    def release(self, owner: str, dead: bool = False) -> int:
+        """Gives back all that `owner` still holds, as if unclaimed; of a `dead` owner the attempts count."""
+        given_back: dict[str, Any] = {"lease_owner": None, "lease_until": None}
         with writing(self._engine) as connection:
-            if connection.dialect.name != "sqlite":
-                given_back["attempts"] = sa.func.greatest(videos.c.attempts - 1, 0)
+            if not dead:
+                fewer = sa.func.max if connection.dialect.name == "sqlite" else sa.func.greatest
+                given_back["attempts"] = fewer(videos.c.attempts - 1, 0)
             return connection.execute(
                 sa.update(videos).where(videos.c.lease_owner == owner).values(given_back)
             ).rowcount

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from data.home import Home
 from data.schema import Event, Video, VideoState
 from data.store import Store, StoreError
-from data.store.catalogue import BATCH, MAX_ATTEMPTS
+from data.store.catalogue import BATCH, MAX_ATTEMPTS, MAX_CLAIMS
 from data.store.tables import events
 from tests.conftest import free_port
 
@@ -418,6 +418,16 @@ def test_an_acknowledged_event_survives_a_killed_writer(store: Store, database_u
     stored = {row["event_id"] for row in reopened.events.tail(100_000)}
     assert set(acknowledged) <= stored
     reopened.close()
+
+
+def test_a_video_that_kills_whoever_works_on_it_is_given_up(store: Store) -> None:
+    store.catalogue.upsert([Video(id="deadly", media_path="/deadly.mp4"), Video(id="v", media_path="/v.mp4")])
+    for number in range(MAX_CLAIMS):
+        assert store.catalogue.claim(f"run-{number}", 1, 60, "encoder")[0].id == "deadly"
+        store.catalogue.release(f"run-{number}", dead=True)
+    assert [record.id for record in store.catalogue.claim("last", 2, 60, "encoder")] == ["v"]
+    record = store.catalogue.get("deadly")
+    assert record is not None and record.state == VideoState.FAILED and (record.reason or "").startswith("crashed")
 
 
 # ---- Keys, and the database itself ---------------------------------------------------------------------------
