@@ -5,6 +5,7 @@ on what was held back: label accuracy on clips without a label in the catalogue,
 """
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -19,6 +20,7 @@ import numpy as np
 import orjson
 import pandas as pd
 
+from api.server import LEASHED_VARIABLE
 from api.settings import Settings
 from data.demo import World, make_world
 from data.embeddings import EmbeddingTable
@@ -99,7 +101,9 @@ def running_server(home: Home, port: int) -> Iterator[tuple[str, "subprocess.Pop
     address = f"http://127.0.0.1:{port}"
     home.logs.mkdir(parents=True, exist_ok=True)
     with (home.logs / "demo-server.log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            command, stdout=log, stderr=subprocess.STDOUT, env=os.environ | {LEASHED_VARIABLE: "1"}
+        )
         try:
             _wait_until_ready(address, process, home.logs / "demo-server.log")
             yield address, process
@@ -195,7 +199,7 @@ def _measure(settings: Settings, home: Home, store: Store, world: World) -> dict
     popular_only = RecommenderSettings.model_validate(settings.recommender.model_dump())
     popular_only.pipeline.disabled_sources = ["collaborative", "content"]
     served = evaluate_served(Engine.open(home, store, settings.recommender), store, held_out)
-    popular = evaluate_served(Engine.open(home, store, popular_only), store, held_out)
+    popular = evaluate_served(Engine.open(home, store, popular_only), store, held_out, name="popularity alone")
     return {"served": served.as_dict(), "popular": popular.as_dict()}
 
 

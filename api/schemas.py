@@ -144,7 +144,7 @@ class WhyAnswer(BaseModel):
 class EventBatch(_Asked):
     """Up to 1,000 events; each is checked by itself."""
 
-    events: list[dict[str, Any]] = Field(min_length=1, max_length=1_000)
+    events: list[Any] = Field(min_length=1, max_length=1_000)
 
 
 class EventResult(BaseModel):

@@ -4,11 +4,12 @@ import contextlib
 import multiprocessing
 import os
 import shutil
+import signal
 import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import typer
 from flask import Flask
@@ -22,23 +23,25 @@ from data.home import Home
 from data.store import Store
 
 PATIENCE_S = 3.0
+#: Set by whoever starts a server for its own use: the server stops when its starter is gone.
+LEASHED_VARIABLE = "STOP_WITH_STARTER"
 
 
-def _end_with_parent() -> None:
-    """In a worker process: ends it when the process that serves has gone, so that its port is free again."""
+def _end_with_parent(end: Callable[[], object]) -> None:
+    """Calls `end` when the process that started this one has gone, so that nothing outlives it and holds its port."""
     parent = os.getppid()
 
     def watch() -> None:
         while os.getppid() == parent:
             time.sleep(0.5)
-        os._exit(1)
+        end()
 
     threading.Thread(target=watch, name="end-with-parent", daemon=True).start()
 
 
 def create_worker() -> Flask:
     """The application of one worker process."""
-    _end_with_parent()
+    _end_with_parent(lambda: os._exit(1))
     return create_app()
 
 
@@ -48,6 +51,8 @@ def run_server(settings: Settings) -> None:
     from granian.constants import Interfaces
 
     home = settings.open_home()
+    if LEASHED_VARIABLE in os.environ:
+        _end_with_parent(lambda: os.kill(os.getpid(), signal.SIGTERM))
     _refuse_open_doors(settings, home)
     port = _port_soon_free(settings.server.host, settings.server.port)
     if settings.server.port not in (0, port):

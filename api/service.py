@@ -96,13 +96,13 @@ class Service:
 
     # ---- Events --------------------------------------------------------------------------------------------
 
-    def record(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    def record(self, rows: Sequence[Any]) -> dict[str, Any]:
         """Commits a batch of events; each row has its own result. Good rows count though others are bad."""
         results: list[dict[str, Any]] = [{} for _ in rows]
         events: list[Event] = []
         places: list[int] = []
         for place, row in enumerate(rows):
-            event_id = row.get("event_id")
+            event_id = row.get("event_id") if isinstance(row, dict) else None
             try:
                 event = Event.model_validate(row)
             except ValidationError as error:

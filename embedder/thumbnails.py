@@ -19,8 +19,10 @@ QUALITY = 85
 BRIGHTNESS = (16.0, 240.0)
 #: Deviation of brightness below which a frame is one flat colour.
 FLAT = 6.0
+#: Four shades of each of red, green and blue.
+COLOURS = 64
 #: A frame is typical when at most this share of its pixels (or what the median frame has) would have to change
-#: their brightness for it to look like the video's usual frame.
+#: their colour for it to look like the video's usual frame.
 TYPICAL_WITHIN = 0.25
 
 
@@ -43,16 +45,23 @@ def representative_frame(frames: np.ndarray) -> int:
     """The number of the frame that stands for the video, of frames (T, H, W, 3) uint8.
 
     Black, white and flat frames are left out where others exist. Of the rest those count as typical whose
-    brightness is spread much as it usually is in this video, and the sharpest of those is taken.
+    colours are spread much as they usually are in this video, and the sharpest of those is taken.
     """
     grey = frames[:, ::2, ::2].mean(axis=3, dtype=np.float32)
     brightness, contrast = grey.mean(axis=(1, 2)), grey.std(axis=(1, 2))
     shows = (brightness > BRIGHTNESS[0]) & (brightness < BRIGHTNESS[1]) & (contrast > FLAT)
     candidates = np.flatnonzero(shows) if shows.any() else np.arange(len(frames))
-    histograms = np.stack([np.histogram(grey[number], bins=16, range=(0, 256))[0] for number in candidates])
-    differing = np.abs(histograms - np.median(histograms, axis=0)).sum(axis=1) / (2 * grey[0].size)
+    colours = _coarse_colours(frames[candidates])
+    histograms = np.stack([np.bincount(pixels, minlength=COLOURS) for pixels in colours])
+    differing = np.abs(histograms - np.median(histograms, axis=0)).sum(axis=1) / (2 * colours.shape[1])
     typical = candidates[differing <= max(TYPICAL_WITHIN, float(np.median(differing)))]
     return int(typical[np.argmax([_sharpness(grey[number]) for number in typical])])
+
+
+def _coarse_colours(frames: np.ndarray) -> np.ndarray:
+    """Frames (T, H, W, 3) uint8 -> for every fourth pixel each way one of `COLOURS` colours: (T, pixels) int64."""
+    quarters = (frames[:, ::4, ::4] >> 6).astype(np.int64)
+    return (quarters @ np.array([16, 4, 1])).reshape(len(frames), -1)
 
 
 def _sharpness(grey: np.ndarray) -> float:

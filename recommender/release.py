@@ -220,7 +220,10 @@ class Releases:
             positions = [place for place, manifest in enumerate(manifests) if manifest["current"]]
             older = manifests[positions[0] + 1 :] if positions else manifests
             if not older:
-                raise ReleaseError("there is no older release to go back to")
+                raise ReleaseError(
+                    "there is no older release to go back to;"
+                    " `watchnext releases rollback ID` serves any of `watchnext releases list`"
+                )
             release_id = str(older[0]["id"])
         self.publish(release_id)
         return release_id

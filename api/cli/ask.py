@@ -1,5 +1,6 @@
 """`watchnext recommend|similar|why`: the questions of the API, asked without a server."""
 
+import re
 import time
 from typing import Annotated, Any
 
@@ -24,10 +25,16 @@ def recommend(
     work = Workspace()
     engine = work.engine
     profile = engine.profile(work.store.events.history(user))
+    if not user:
+        raise typer.BadParameter("a viewer's id is not empty", param_hint="USER")
+    if country is not None and not re.fullmatch("[A-Za-z]{2}", country):
+        raise typer.BadParameter(f"{country!r} is not a country of two letters", param_hint="--country")
     query = Query(profile, limit, time.time(), country=country.upper() if country else None, labels=tuple(label or ()))
     slate, trace = engine.recommend(query)
     items = items_of(engine, query, slate, trace)
     rows = [_row(item, item["reason"]["text"]) for item in items]
+    if not items:
+        typer.echo("nothing to recommend: add videos, then run `watchnext refresh`", err=True)
     value = {"user_id": user, "items": items, "warnings": trace.warnings, "release": release_facts(engine)}
     show(value, json, ("rank", "video", "title", "labels", "score", "why"), rows)
 

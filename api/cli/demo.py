@@ -28,10 +28,11 @@ def demo(
     for line in describe(measured):
         say(line)
     viewer = busiest_viewer(settings)
-    with running_server(work.home, free_port(settings.server.host, settings.server.port if port is None else port)) as (
-        address,
-        process,
-    ):
+    wanted = settings.server.port if port is None else port
+    free = free_port("127.0.0.1", wanted)
+    if wanted not in (0, free):
+        say(f"port {wanted} is taken; taking {free}")
+    with running_server(work.home, free) as (address, process):
         answer = ask(address, viewer)
         if json:
             show_json({"measured": measured, "answer": answer})

@@ -79,7 +79,12 @@ def unhide(video: str) -> None:
 @app.command()
 def retry(videos: Annotated[list[str] | None, typer.Argument(help="failed videos; none: all of them")] = None) -> None:
     """Give failed videos to the encoder again."""
-    typer.echo(f"{Workspace().store.catalogue.retry(videos or None):,} pending again")
+    catalogue = Workspace().store.catalogue
+    known = catalogue.get_many(videos or [])
+    for name in videos or []:
+        if name not in known:
+            raise _unknown(name)
+    typer.echo(f"{catalogue.retry(videos or None):,} pending again")
 
 
 @app.command()

@@ -70,7 +70,7 @@ def known_problems() -> tuple[type[Exception], ...]:
         TooFewLabelsError,
         RefreshError,
         ReleaseError,
-        PermissionError,
+        OSError,
     )
 
 

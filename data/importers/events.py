@@ -22,7 +22,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from data.importers.report import ImportProblem, ImportReport
 from data.progress import progress
-from data.schema import SIGNALS, Event, what_is_wrong
+from data.schema import SIGNALS, Event, EventType, what_is_wrong
 from data.store import Store
 
 CHUNK_ROWS = 50_000
@@ -58,6 +58,8 @@ def import_events(
     unknown = [name for name in (*columns, *constants) if name not in FIELDS]
     if unknown:
         raise ImportProblem(f"no such event field: {', '.join(unknown)}; the fields are {', '.join(FIELDS)}")
+    if constants.get("type", EventType.PLAY) not in list(EventType):
+        raise ImportProblem(f"no such event type: {constants['type']}; the types are {', '.join(EventType)}")
     if not path.is_file():
         raise ImportProblem(f"{path}: no such file")
     report = ImportReport(str(path), reports)

@@ -34,7 +34,9 @@ class Served:
         }
 
 
-def evaluate_served(engine: Engine, store: Store, held_out: Mapping[str, set[str]], k: int = 10) -> Served:
+def evaluate_served(
+    engine: Engine, store: Store, held_out: Mapping[str, set[str]], k: int = 10, name: str = "the served list"
+) -> Served:
     """Serves every viewer of `held_out` (viewer -> videos that followed) from the history in `store` and compares.
 
     Raises ValueError when no viewer is left with anything held out.
@@ -45,7 +47,7 @@ def evaluate_served(engine: Engine, store: Store, held_out: Mapping[str, set[str
     hits = np.zeros((len(viewers), k), bool)
     relevant = np.array([len(held_out[viewer]) for viewer in viewers])
     shown: set[int] = set()
-    with progress("evaluate", len(viewers), "viewers") as advance:
+    with progress(f"evaluate {name}", len(viewers), "viewers") as advance:
         for row, viewer in enumerate(viewers):
             profile = engine.profile(store.events.history(viewer))
             slate, _ = engine.recommend(query_now(profile, k))

@@ -98,6 +98,11 @@ def test_a_table_of_events_is_mapped_and_bad_rows_are_kept_aside(run: Run, tmp_p
         (["bench", "nothing"], "no benchmark 'nothing'"),
         (["serve", "--host", "0.0.0.0"], "no API key is configured"),
         (["serve", "--port", "70000"], "65535"),
+        (["videos", "retry", "x"], "no video 'x'"),
+        (["events", "import", __file__, "--set", "type=zap"], "no such event type: zap"),
+        (["recommend", "anna", "--country", "usa"], "two letters"),
+        (["recommend", ""], "not empty"),
+        (["--home", __file__, "videos", "list"], "exists"),
         (["dance"], "dance"),
     ],
 )
