@@ -14,12 +14,14 @@ import numpy as np
 import orjson
 import pandas as pd
 import typer
+from pydantic import ValidationError
 
 from data.embeddings import EmbeddingTable
 from data.home import Home
 from data.importers import import_folder
 from data.store import Store
-from embedder.batch import embed
+from embedder.batch import EmbedSettings, embed
+from embedder.encoders import EncoderSettings
 from recommender.index import VectorIndex
 
 app = typer.Typer()
@@ -29,28 +31,43 @@ app = typer.Typer()
 def neighbours(
     data: Annotated[Path, typer.Option(help="the folder with MANIFEST.csv")],
     part: Annotated[str, typer.Option(help="folder below it whose clips are taken")] = "dev",
+    encoder: Annotated[
+        list[str] | None, typer.Option(help="NAME/POOLING, as often as wanted; none: the default one")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="one JSON object on standard output")] = False,
 ) -> None:
     """Nearest-neighbour label agreement by family, a clip's own group left out."""
-    result = measure(data, part)
+    results = [measure(data, part, _settings(name)) for name in encoder or [""]]
     if json:
-        typer.echo(orjson.dumps(result, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY).decode())
+        value = {"encoders": results} if encoder else results[0]
+        typer.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY).decode())
         return
-    typer.echo(f"{result['clips']} clips at {result['videos_per_s']:.1f} videos/s with {result['encoder']}")
-    for family, figures in result["families"].items():
-        typer.echo(
-            f"{family:<6} {figures['clips']:>4} clips  agreement {figures['agreement']:.3f}"
-            f"  chance {figures['chance']:.3f}  ratio {figures['ratio']:.1f}"
-        )
+    for result in results:
+        typer.echo(f"{result['clips']} clips at {result['videos_per_s']:.1f} videos/s with {result['encoder']}")
+        for family, figures in result["families"].items():
+            typer.echo(
+                f"{family:<6} {figures['clips']:>4} clips  agreement {figures['agreement']:.3f}"
+                f"  chance {figures['chance']:.3f}  ratio {figures['ratio']:.1f}"
+            )
 
 
-def measure(data: Path, part: str) -> dict[str, Any]:
+def _settings(name: str) -> EncoderSettings:
+    if not name:
+        return EncoderSettings()
+    network, _, pooling = name.partition("/")
+    try:
+        return EncoderSettings.model_validate({"name": network} | ({"pooling": pooling} if pooling else {}))
+    except ValidationError as error:
+        raise typer.BadParameter(error.errors()[0]["msg"], param_hint="--encoder") from error
+
+
+def measure(data: Path, part: str, settings: EncoderSettings | None = None) -> dict[str, Any]:
     manifest = pd.read_csv(data / "MANIFEST.csv")
     with tempfile.TemporaryDirectory(prefix="watchnext-bench-") as scratch:
         home = Home.at(scratch)
         store = Store.open(home.database_url)
         import_folder(store, data / part, home.reports, data / "MANIFEST.csv")
-        report = embed(store, home)
+        report = embed(store, home, EmbedSettings(encoder=settings or EncoderSettings()))
         table = EmbeddingTable.all(home.embeddings)[0]
         rows = manifest[manifest["path"].str.startswith(f"{part}/")].copy()
         rows["id"] = rows["path"].str.removeprefix(f"{part}/").str.replace("/", "~")

@@ -122,6 +122,21 @@ class Video(BaseModel):
         return self
 
 
+@dataclass(frozen=True)
+class MediaFacts:
+    """What was found out about a video's file. None: unknown, or it has no such thing.
+
+    `duration_s`: seconds. `thumbnail_path`: below the home folder. `frames_decoded`, `distinct_share` and `quality`
+    as in `VideoRecord`.
+    """
+
+    duration_s: float | None = None
+    thumbnail_path: str | None = None
+    frames_decoded: int | None = None
+    distinct_share: float | None = None
+    quality: str | None = None
+
+
 class VideoRecord(Video):
     """A catalogue entry with what the system knows about it."""
 
@@ -131,6 +146,9 @@ class VideoRecord(Video):
     encoder_id: str | None = None
     predicted_labels: dict[str, float] = Field(default_factory=dict, description="label -> confidence 0..1")
     thumbnail_path: str | None = None
+    frames_decoded: int | None = Field(default=None, description="different moments of the file that were seen")
+    distinct_share: float | None = Field(default=None, description="share 0..1 of them that are different pictures")
+    quality: str | None = Field(default=None, description="good, damaged, few_frames, still or blank")
     created_at: float = 0.0
     updated_at: float = 0.0
 

@@ -12,6 +12,7 @@ video whose bytes are known: the next run marks it ready without decoding it. A 
 catalogue gets the reason. Knows nothing of indexes or HTTP.
 """
 
+import hashlib
 import logging
 import os
 import shutil
@@ -30,7 +31,7 @@ from data.embeddings import EmbeddingTable
 from data.files import replacing, sha256_of
 from data.home import Home
 from data.progress import Advance, progress
-from data.schema import VideoRecord
+from data.schema import MediaFacts, Video, VideoRecord, VideoState
 from data.store import Store
 from embedder.claims import claiming
 from embedder.contents import Known, KnownContents, Origin, checksum, record_origins
@@ -38,7 +39,7 @@ from embedder.decode_settings import DecodeSettings
 from embedder.encoders import Encoder, EncoderSettings, load_encoder
 from embedder.isolation import DecodePool
 from embedder.labels import LabelHead, LabelSettings
-from embedder.media import FrameSample, MediaError, Reason, require_regular_file
+from embedder.media import Clip, MediaError, Reason, Wanted, require_regular_file
 from embedder.thumbnails import thumbnail_path, write_thumbnail
 
 log = logging.getLogger(__name__)
@@ -123,38 +124,52 @@ def embed(
 
 
 def _ask_for_lost_vectors(store: Store, home: Home, encoder: Encoder) -> None:
-    """Videos that are ready but have no vector in the table (it was lost or restored from an older copy) wait again."""
+    """Ready videos wait again when their vector is not in the table (it was lost or restored from an older copy), or
+    was made from another text than they have now."""
     # In this order: a vector is in the table before its video is ready, so another run's is not taken for lost.
     encoded = store.catalogue.encoded_ids(encoder.id)
     table = EmbeddingTable.create(home.embeddings, encoder.id, encoder.dim)
     lost = sorted(set(encoded) - set(table.ids))
     if lost:
         log.warning("%d videos have lost their vectors and are encoded again", len(lost))
-        store.catalogue.encode_again(lost)
+    again = lost + (_with_another_text(store, encoder, KnownContents(table)) if encoder.wants.text else [])
+    if again:
+        store.catalogue.encode_again(again)
+
+
+def _with_another_text(store: Store, encoder: Encoder, contents: KnownContents) -> list[str]:
+    def has_changed(record: VideoRecord) -> bool:
+        origin = contents.newest(record.id)
+        if record.encoder_id != encoder.id or origin is None or record.content_hash is None:
+            return False
+        return origin.content != what_is_encoded(record.content_hash, record, encoder.wants)
+
+    return [record.id for record in store.catalogue.all(VideoState.READY) if has_changed(record)]
 
 
 @dataclass(frozen=True)
 class _Decoded:
     content: str
-    sample: FrameSample
-    thumbnail: str
+    file: str
+    clip: Clip
+    facts: MediaFacts
 
 
 @dataclass(frozen=True)
 class _Reused:
-    """The vector of `source`, which has the same bytes."""
+    """The vector of `known`, which was made of the same."""
 
     content: str
-    source: str
-    vector: np.ndarray
-    duration_s: float | None
+    file: str
+    known: Known
 
 
 @dataclass(frozen=True)
 class _Twin:
-    """The same bytes are being encoded for another video; its vector is copied when it is written."""
+    """The same is being encoded for another video; its vector is copied when it is written."""
 
     content: str
+    file: str
 
 
 @dataclass(frozen=True)
@@ -162,7 +177,7 @@ class _Finished:
     record: VideoRecord
     origin: Origin
     vector: np.ndarray | None  # None: the table holds it already
-    thumbnail: str | None
+    facts: MediaFacts
 
 
 class _Run:
@@ -191,9 +206,14 @@ class _Run:
         self._head = _trained_head(home, encoder.id)
         self._table = EmbeddingTable.create(home.embeddings, encoder.id, encoder.dim)
         self._known = KnownContents(self._table)
+        self._others = [
+            (table, KnownContents(table))
+            for table in EmbeddingTable.all(home.embeddings)
+            if table.encoder_id != encoder.id
+        ]
         self._futures: dict[Future[_Decoded | _Reused | _Twin], VideoRecord] = {}
         self._finished: list[_Finished] = []
-        self._twins: list[tuple[VideoRecord, str]] = []
+        self._twins: list[tuple[VideoRecord, _Twin]] = []
         self._transient: list[tuple[VideoRecord, MediaError]] = []
         self._refused: dict[str, MediaError] = {}  # by content
         self._held: set[str] = set()
@@ -231,13 +251,13 @@ class _Run:
         """The end of a run: twins get their vectors, and what failed for now waits for another run (had it been
         given back before, this run would have claimed it again)."""
         self._known = KnownContents(self._table)
-        for record, content in self._twins:
+        for record, twin in self._twins:
             self._renew_when_due()
-            known = self._known.find(content)
+            known = self._known.find(twin.content)
             if known is not None:
-                self._reuse(record, _Reused(content, known.id, known.vector, known.duration_s))
-            elif content in self._refused:
-                self._fail(record, self._refused[content])
+                self._reuse(record, _Reused(twin.content, twin.file, known))
+            elif twin.content in self._refused:
+                self._fail(record, self._refused[twin.content])
         self.write()
         for record, error in self._transient:
             self._mark_failed(record, error)
@@ -256,26 +276,42 @@ class _Run:
 
     def _prepare(self, record: VideoRecord) -> _Decoded | _Reused | _Twin:
         path = self._home.media / (record.media_path or "")
-        content = _content_of(path)
-        if content != record.content_hash:
-            self._catalogue.note_content(record.id, content)
+        file = _content_of(path)
+        if file != record.content_hash:
+            self._catalogue.note_content(record.id, file)
+        content = what_is_encoded(file, record, self._encoder.wants)
         with self._lock:
-            known = self._find(content, record.id)
+            known = self._find(content, file, record.id)
             if known is not None:
-                return _Reused(content, known.id, known.vector, known.duration_s)
+                return _Reused(content, file, known)
             if self._leaders.setdefault(content, record.id) != record.id:
-                return _Twin(content)
+                return _Twin(content, file)
         try:
-            sample = self._pool.sample_frames(path, self._encoder.frames)
+            clip, facts = self._seen(path, record)
         except MediaError as error:
             self._refused[content] = error
             raise
-        thumbnail = write_thumbnail(self._home, record.id, sample.frames)
-        return _Decoded(content, sample, self._relative(thumbnail))
+        return _Decoded(content, file, clip, facts)
 
-    def _find(self, content: str, video_id: str) -> Known | None:
+    def _seen(self, path: Path, record: VideoRecord) -> tuple[Clip, MediaFacts]:
+        wants = self._encoder.wants
+        text = text_of(record) if wants.text else ""
+        if not wants.media:
+            if not text:
+                raise MediaError(Reason.NO_TEXT, "it has no title, description or tags")
+            return Clip(text=text), MediaFacts()
+        sample = self._pool.read(path, wants)
+        clip = Clip(sample.frames, sample.following, sample.sound, text)
+        if sample.frames is None:
+            return clip, MediaFacts(duration_s=sample.info.duration_s)
+        thumbnail = write_thumbnail(self._home, record.id, sample.frames)
+        return clip, MediaFacts(
+            sample.info.duration_s, self._relative(thumbnail), sample.decoded, sample.distinct, sample.quality.value
+        )
+
+    def _find(self, content: str, file: str, video_id: str) -> Known | None:
         known = self._known.find(content, prefer=video_id)
-        if known is None and self._catalogue.encoded_twin(content, self._encoder.id) is not None:
+        if known is None and self._catalogue.encoded_twin(file, self._encoder.id) is not None:
             # Another run encoded the same bytes since this one began.
             self._known = KnownContents(self._table)
             known = self._known.find(content, prefer=video_id)
@@ -299,29 +335,36 @@ class _Run:
                     decoded.append((record, result))
                 case _Reused():
                     self._reuse(record, result)
-                case _Twin(content):
-                    self._twins.append((record, content))
+                case _Twin():
+                    self._twins.append((record, result))
         for start in range(0, len(decoded), self._settings.batch):
             self._encode(decoded[start : start + self._settings.batch])
             self._renew_when_due()
 
     def _encode(self, decoded: Sequence[tuple[VideoRecord, _Decoded]]) -> None:
-        vectors = self._encoder.encode([one.sample.frames for _, one in decoded])
+        vectors = self._encoder.encode([one.clip for _, one in decoded])
         for (record, one), vector in zip(decoded, vectors, strict=True):
-            origin = Origin(record.id, one.content, one.sample.info.duration_s, checksum(vector))
-            self._finished.append(_Finished(record, origin, vector, one.thumbnail))
+            origin = Origin(record.id, one.content, one.facts.duration_s, checksum(vector), one.file)
+            self._finished.append(_Finished(record, origin, vector, one.facts))
         self.report.encoded += len(decoded)
 
     def _reuse(self, record: VideoRecord, reused: _Reused) -> None:
-        own, source = thumbnail_path(self._home, record.id), thumbnail_path(self._home, reused.source)
+        known = reused.known
+        origin = Origin(record.id, reused.content, known.duration_s, checksum(known.vector), reused.file)
+        vector = None if known.id == record.id else known.vector
+        self._finished.append(_Finished(record, origin, vector, self._copied_facts(record, known)))
+        self.report.reused += 1
+
+    def _copied_facts(self, record: VideoRecord, known: Known) -> MediaFacts:
+        own, source = thumbnail_path(self._home, record.id), thumbnail_path(self._home, known.id)
         if own != source and source.exists():
             with source.open("rb") as old, replacing(own) as new:
                 shutil.copyfileobj(old, new)
         thumbnail = self._relative(own) if own.exists() else None
-        origin = Origin(record.id, reused.content, reused.duration_s, checksum(reused.vector))
-        vector = None if reused.source == record.id else reused.vector
-        self._finished.append(_Finished(record, origin, vector, thumbnail))
-        self.report.reused += 1
+        twin = self._catalogue.get(known.id)
+        if twin is None:
+            return MediaFacts(known.duration_s, thumbnail)
+        return MediaFacts(known.duration_s, thumbnail, twin.frames_decoded, twin.distinct_share, twin.quality)
 
     def _fail(self, record: VideoRecord, error: MediaError) -> None:
         self.report.failed[error.reason] += 1
@@ -339,6 +382,7 @@ class _Run:
 
     def write(self) -> None:
         """Makes durable what is encoded: origins, vectors, states, in this order."""
+        self._drop_outdated_elsewhere()
         new = [(finished.origin, finished.vector) for finished in self._finished if finished.vector is not None]
         if new:
             record_origins(self._table.folder, [origin for origin, _ in new])
@@ -351,17 +395,30 @@ class _Run:
                 {origin.id: labels for (origin, _), labels in zip(new, predicted, strict=True)}
             )
         for finished in self._finished:
-            self._catalogue.mark_ready(
-                finished.record.id,
-                self._encoder.id,
-                finished.origin.duration_s,
-                finished.thumbnail,
-                owner=self._owner,
-            )
+            self._catalogue.mark_ready(finished.record.id, self._encoder.id, finished.facts, owner=self._owner)
             self._held.discard(finished.record.id)
         self._advance(len(self._finished))
         self._finished.clear()
         self._written = time.monotonic()
+
+    def _drop_outdated_elsewhere(self) -> None:
+        """What other encoders made of files that have changed since must not be served for the new ones."""
+        now = {one.record.id: one.origin.file or one.origin.content for one in self._finished}
+        for table, contents in self._others:
+            origins = [origin for name in now if (origin := contents.newest(name)) is not None]
+            outdated = [origin.id for origin in origins if (origin.file or origin.content) != now[origin.id]]
+            if outdated:
+                table.remove(outdated)
+
+
+def text_of(video: Video) -> str:
+    """What an encoder reads of a video: title, description and tags; "" where it has none."""
+    return "\n".join(filter(None, [video.title, video.description, ", ".join(video.tags)]))
+
+
+def what_is_encoded(file: str, video: Video, wants: Wanted) -> str:
+    """A checksum of all that a video's vector depends on: its file (SHA-256) and, if it is read, its text."""
+    return hashlib.sha256(f"{file}\n{text_of(video)}".encode()).hexdigest() if wants.text else file
 
 
 def _trained_head(home: Home, encoder_id: str) -> LabelHead | None:

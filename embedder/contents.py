@@ -1,4 +1,4 @@
-"""Which bytes each vector of an embedding table was made from.
+"""Which content (bytes, and text where the encoder reads it) each vector of an embedding table was made from.
 
 The table knows ids, not contents: after a crash it cannot tell whether a pending video's vector is of its present
 file or of an older one, nor that another video has the same bytes. This log beside the table can. One line
@@ -23,17 +23,19 @@ LOG = "contents.jsonl"
 
 @dataclass(frozen=True)
 class Origin:
-    """`content`: SHA-256 of the media file. `duration_s`: its duration in seconds. `vector`: see `checksum`."""
+    """`content`: SHA-256 of all that went into the vector. `duration_s`: of the video, seconds. `vector`: see
+    `checksum`. `file`: SHA-256 of the media file; "" where that is the content."""
 
     id: str
     content: str
     duration_s: float | None
     vector: str
+    file: str = ""
 
 
 @dataclass(frozen=True)
 class Known:
-    """A vector (dim,) float32 that was made from the bytes asked for, and the video it was made for."""
+    """A vector (dim,) float32 that was made from the content asked for, and the video it was made for."""
 
     id: str
     vector: np.ndarray
@@ -58,13 +60,13 @@ def record_origins(folder: Path, origins: Sequence[Origin]) -> None:
 
 
 class KnownContents:
-    """The vectors of a table by the bytes they were made from, as of now. Nothing is read before the first question."""
+    """The vectors of a table by what they were made from, as of now. Nothing is read before the first question."""
 
     def __init__(self, table: EmbeddingTable) -> None:
         self._table = EmbeddingTable.open(table.folder)
 
     def find(self, content: str, prefer: str | None = None) -> Known | None:
-        """A vector made from the file with this SHA-256, if the table has one; rather of `prefer`."""
+        """A vector that was made from this content, if the table has one; rather of `prefer`."""
         origins = self._by_content.get(content, {})
         for origin in sorted(origins.values(), key=lambda origin: origin.id != prefer):
             row = int(self._table.rows_of([origin.id])[0])
@@ -72,17 +74,33 @@ class KnownContents:
                 return Known(origin.id, np.array(self._table.matrix[row]), origin.duration_s)
         return None
 
+    def newest(self, video_id: str) -> Origin | None:
+        """What the newest vector of a video was made from."""
+        return self._by_id.get(video_id)
+
     @cached_property
     def _by_content(self) -> dict[str, dict[str, Origin]]:
         found: dict[str, dict[str, Origin]] = {}
+        for origin in self._origins:
+            found.setdefault(origin.content, {})[origin.id] = origin
+        return found
+
+    @cached_property
+    def _by_id(self) -> dict[str, Origin]:
+        return {origin.id: origin for origin in self._origins}
+
+    @cached_property
+    def _origins(self) -> list[Origin]:
         try:
             lines = (self._table.folder / LOG).read_bytes().splitlines()
         except FileNotFoundError:
-            return found
-        for line in lines:
-            try:
-                origin = Origin(**orjson.loads(line))
-            except (orjson.JSONDecodeError, TypeError):
-                continue  # empty, or torn by a crash: that vector will be made again
-            found.setdefault(origin.content, {})[origin.id] = origin
-        return found
+            return []
+        return [origin for line in lines if (origin := _read(line)) is not None]
+
+
+def _read(line: bytes) -> Origin | None:
+    """None for a line that is empty or was torn by a crash: that vector will be made again."""
+    try:
+        return Origin(**orjson.loads(line))
+    except (orjson.JSONDecodeError, TypeError):
+        return None

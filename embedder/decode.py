@@ -1,4 +1,4 @@
-"""From a file to frames. The only file of the embedder that knows PyAV.
+"""From a file to frames and sound. The only file of the embedder that knows PyAV.
 
 Knows nothing of time or memory limits, processes or encoders. It runs inside the processes of `isolation`:
 libav parses what strangers uploaded, so nothing else should call it on files that are not trusted.
@@ -9,18 +9,37 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import av
 import numpy as np
+from av.audio.frame import AudioFrame
+from av.audio.resampler import AudioResampler
+from av.audio.stream import AudioStream
 from av.container import InputContainer
+from av.packet import Packet
 from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation
 from av.video.stream import VideoStream
 
 from embedder.decode_settings import DecodeSettings
-from embedder.media import LONG_SIDE_LIMIT, SHORT_SIDE, FrameSample, MediaError, MediaInfo, Reason, require_regular_file
+from embedder.media import (
+    LONG_SIDE_LIMIT,
+    MOTION_STEP_S,
+    SHORT_SIDE,
+    SOUND_LIMIT_S,
+    SOUND_RATE,
+    SOUND_WINDOW_S,
+    MediaError,
+    MediaInfo,
+    MediaSample,
+    Quality,
+    Reason,
+    Wanted,
+    require_regular_file,
+)
 
 #: Containers that are opened. No playlists (hls, dash, concat), no devices, no network formats: those make libav
 #: read what the file tells it to. Sound formats are here to say "no video track" instead of "not a video".
@@ -33,6 +52,13 @@ INDEXED = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi"})
 USUAL_FPS = 25.0
 #: Seconds by which containers round the time of a frame (matroska: milliseconds).
 ROUNDING_S = 0.001
+#: Deviation of brightness (0..255) below which a frame is one flat colour.
+FLAT = 4.0
+#: What lossy codecs do to a still picture, in steps of a colour (0..255): on average, and to a single pixel.
+NOISE_OF_ALL = 0.5
+NOISE = 12
+#: Share of values beyond the noise that makes another picture: a bird in the sky does, some pixels of ringing do not.
+SMALLEST_PART = 1e-4
 PLAUSIBLE_PIXEL_ASPECT = (0.25, 4.0)
 
 av.logging.set_level(None)  # what libav complains of is told by our own reasons
@@ -44,23 +70,42 @@ def probe(path: Path | str, settings: DecodeSettings | None = None) -> MediaInfo
         return media.info
 
 
-def sample_frames(path: Path | str, frames: int = 16, settings: DecodeSettings | None = None) -> FrameSample:
-    """`frames` frames, one from the middle of each of as many equal parts of the video.
+def read_media(path: Path | str, wanted: Wanted, settings: DecodeSettings | None = None) -> MediaSample:
+    """What is wanted of a file, as far as it has it: frames from the middles of equal parts of the video, and sound.
 
-    Raises MediaError when the file gives no frame at all; one that is damaged or cut off in part gives the
-    frames that can be read.
+    A file that is damaged or cut off in part gives what can be read. Raises MediaError when it gives nothing that
+    is wanted, and when it has pictures that cannot be decoded, whatever its sound is like.
     """
     settings = settings or DecodeSettings()
     path = Path(path)
-    if frames < 1:
-        raise ValueError(f"frames must be at least 1, got {frames}")
+    if not wanted.media:
+        raise ValueError("neither frames nor sound are wanted")
+    try:
+        pictures = _pictures(path, wanted, settings) if wanted.frames else None
+    except MediaError as error:
+        if error.reason is not Reason.NO_VIDEO_TRACK or not wanted.sound:
+            raise
+        pictures = None
+    if not wanted.sound:
+        assert pictures is not None
+        return pictures
+    info, sound = _listened(path)
+    if pictures is not None:
+        return replace(pictures, sound=sound)
+    if sound is None:
+        reason = Reason.NO_VIDEO_TRACK if wanted.frames else Reason.NO_SOUND
+        raise MediaError(reason, f"{info.container} with nothing to see or hear")
+    return MediaSample(info, sound=sound)
+
+
+def _pictures(path: Path, wanted: Wanted, settings: DecodeSettings) -> MediaSample:
     try:
         with _opened(path, settings) as media:
             info, start = media.info, media.start
         if info.duration_s is None:
             start, duration = _measured(path, settings, info)
             info = replace(info, duration_s=duration)
-        return _sample(path, settings, info, start, frames)
+        return _sample(path, settings, info, start, wanted)
     except MemoryError as error:
         raise MediaError(Reason.OUT_OF_MEMORY, "decoding needs more memory than the limit") from error
     except (av.FFmpegError, IndexError, ValueError) as error:
@@ -68,35 +113,34 @@ def sample_frames(path: Path | str, frames: int = 16, settings: DecodeSettings |
         raise MediaError(Reason.UNDECODABLE, _message(error)) from error
 
 
-def _sample(path: Path, settings: DecodeSettings, info: MediaInfo, start: float, count: int) -> FrameSample:
+def _sample(path: Path, settings: DecodeSettings, info: MediaInfo, start: float, wanted: Wanted) -> MediaSample:
     assert info.duration_s is not None
-    targets = _middles(start, info.duration_s, count)
+    moments = _middles(start, info.duration_s, wanted.frames)
     megapixels = info.duration_s * (info.fps or USUAL_FPS) * info.width * info.height / 1e6
     if megapixels > settings.exact_megapixels:
         with _opened(path, settings) as media:
-            sample = _as_sample(_key_frames(media, targets), info, start, "key_frames")
-        if sample is not None and sample.distinct >= settings.min_distinct:
-            return sample
-    sample = _exact_sample(path, settings, info, start, targets)
-    if sample is None:
+            keys = _key_frames(media, moments, wanted.motion)
+        if keys.share_of_moments >= settings.min_distinct:
+            return _as_sample(keys, info, start, "key_frames", settings)
+    seen = _exact(path, settings, moments, wanted.motion)
+    if not seen.shown:
         raise MediaError(Reason.UNDECODABLE, f"not one frame of the {info.codec} track could be decoded")
-    end = float(sample.times[-1])
-    if sample.distinct < settings.min_distinct and 0 < end < 0.9 * (targets[-1] - start):
+    end = seen.shown[-1].time - start
+    if seen.share_of_moments < settings.min_distinct and 0 < end < 0.9 * (moments[-1] - start):
         # The file ends before the header says so (cut off, or a wrong header): spread over what is there.
-        shorter = replace(info, duration_s=end)
-        sample = _exact_sample(path, settings, shorter, start, _middles(start, end, count)) or sample
-    return sample
+        again = _exact(path, settings, _middles(start, end, wanted.frames), wanted.motion)
+        if again.shown:
+            seen, info = replace(again, damaged=True), replace(info, duration_s=end)
+    return _as_sample(seen, info, start, "exact", settings)
 
 
-def _exact_sample(
-    path: Path, settings: DecodeSettings, info: MediaInfo, start: float, targets: list[float]
-) -> FrameSample | None:
+def _exact(path: Path, settings: DecodeSettings, moments: list[float], motion: bool) -> "_Seen":
     for seeking in (True, False):  # an index that leads nowhere must not cost a file that can be read through
         with _opened(path, settings) as media:
-            sample = _as_sample(_exact_frames(media, targets, seeking and media.indexed), info, start, "exact")
-        if sample is not None:
-            return sample
-    return None
+            seen = _exact_frames(media, moments, seeking and media.indexed, motion)
+        if seen.shown:
+            break
+    return seen
 
 
 def _middles(start: float, duration: float, count: int) -> list[float]:
@@ -113,6 +157,7 @@ class _Media:
     stream: VideoStream
     info: MediaInfo
     start: float  # seconds, the time of the first frame
+    damaged: bool = False  # something on the way could not be decoded
 
     @property
     def indexed(self) -> bool:
@@ -133,14 +178,18 @@ class _Media:
             except (StopIteration, av.FFmpegError) as end:
                 if isinstance(end, MemoryError):
                     raise
+                self.damaged |= not isinstance(end, StopIteration)
                 return  # a read error in the middle is the end of what can be read
             try:
                 decoded = packet.decode()
             except av.FFmpegError as error:
                 if isinstance(error, MemoryError):
                     raise
+                self.damaged = True
                 continue
+            self.damaged |= packet.is_corrupt
             for frame in decoded:
+                self.damaged |= frame.is_corrupt
                 stamp = frame.pts if frame.pts is not None else frame.dts
                 if stamp is not None and frame.time_base is not None:
                     yield _Timed(float(stamp * frame.time_base), frame)
@@ -154,6 +203,12 @@ class _Timed:
 
 @contextmanager
 def _opened(path: Path, settings: DecodeSettings) -> Iterator[_Media]:
+    with _container(path) as container:
+        yield _described(container, settings)
+
+
+@contextmanager
+def _container(path: Path) -> Iterator[InputContainer]:
     require_regular_file(path)
     # An absolute path is never a URL. What a file refers to may only be a file.
     container_options = {"format_whitelist": CONTAINERS, "protocol_whitelist": "file"}
@@ -166,7 +221,7 @@ def _opened(path: Path, settings: DecodeSettings) -> Iterator[_Media]:
     except (av.FFmpegError, OSError, ValueError) as error:
         raise MediaError(Reason.NOT_A_VIDEO, _message(error)) from error
     with container:
-        yield _described(container, settings)
+        yield container
 
 
 def _described(container: InputContainer, settings: DecodeSettings) -> _Media:
@@ -234,24 +289,44 @@ def _measured(path: Path, settings: DecodeSettings, info: MediaInfo) -> tuple[fl
 
 
 @dataclass(frozen=True)
-class _Chosen:
+class _Shown:
+    """A frame of the file, scaled at once: nothing is kept at full size."""
+
     time: float
     pixels: np.ndarray
 
 
-def _exact_frames(media: _Media, targets: list[float], seeking: bool) -> list[_Chosen]:
-    """For each target the frame that is shown at that time: the last one at or before it.
+@dataclass(frozen=True)
+class _Seen:
+    """One frame for each moment that was asked for, or none at all; `following` as in `Clip`, if it was wanted."""
+
+    shown: list[_Shown]
+    following: list[_Shown] | None
+    damaged: bool
+
+    @property
+    def share_of_moments(self) -> float:
+        """How many of the frames are of different moments, 0..1."""
+        return len({frame.time for frame in self.shown}) / max(len(self.shown), 1)
+
+
+def _exact_frames(media: _Media, moments: list[float], seeking: bool, motion: bool) -> _Seen:
+    """For each moment the frame that is shown then: the last one at or before it.
 
     Seeks ahead as long as that saves decoding. A seek that lands behind what was already decoded shows that
-    the key frames are farther apart than the targets: from then on the file is read through.
+    the key frames are farther apart than the moments: from then on the file is read through.
     """
     scale = _scaler(media)
-    chosen: list[_Chosen] = []
+    found: dict[float, _Shown] = {}
     frames = media.frames()
     shown: _Timed | None = None
+    latest: _Shown | None = None
     ahead = None if seeking else next(frames, None)
-    for target in targets:
-        if seeking and (shown is None or (ahead is not None and ahead.time <= target)):
+    targets = dict.fromkeys(moments, True)
+    if motion:  # a following frame is reached by decoding on, never by a seek
+        targets = {moment + MOTION_STEP_S: False for moment in moments} | targets
+    for target, may_seek in sorted(targets.items()):
+        if seeking and may_seek and (shown is None or (ahead is not None and ahead.time <= target)):
             frames = _frames_from(media, target)
             ahead = next(frames, None)
             seeking = ahead is not None and (shown is None or ahead.time > shown.time)
@@ -259,22 +334,43 @@ def _exact_frames(media: _Media, targets: list[float], seeking: bool) -> list[_C
         while ahead is not None and (shown is None or ahead.time <= target):
             shown, ahead = ahead, next(frames, None)
         if shown is not None:
-            chosen.append(_choose(shown, chosen, scale))
-    return chosen
+            if latest is None or latest.time != shown.time:
+                latest = _Shown(shown.time, scale(shown.frame))
+            found[target] = latest
+    kept = [moment for moment in moments if moment in found]
+    following = [found.get(moment + MOTION_STEP_S, found[moment]) for moment in kept] if motion else None
+    return _Seen([found[moment] for moment in kept], following, media.damaged)
 
 
-def _key_frames(media: _Media, targets: list[float]) -> list[_Chosen]:
-    """For each target the key frame at or before it; nothing else is decoded."""
-    media.stream.codec_context.skip_frame = "NONKEY"
+def _key_frames(media: _Media, moments: list[float], motion: bool) -> _Seen:
+    """For each moment the key frame at or before it; nothing else is decoded but, for motion, what follows at once."""
+    context = media.stream.codec_context
     if not media.indexed:
-        return _exact_frames(media, targets, seeking=False)
+        context.skip_frame = "NONKEY"
+        return _exact_frames(media, moments, seeking=False, motion=False)
+    if not motion:
+        context.skip_frame = "NONKEY"
     scale = _scaler(media)
-    chosen: list[_Chosen] = []
-    for target in targets:
-        key = next(_frames_from(media, target), None)
-        if key is not None:
-            chosen.append(_choose(key, chosen, scale))
-    return chosen
+    found: dict[float, tuple[_Shown, _Shown]] = {}
+    chosen: list[tuple[_Shown, _Shown]] = []
+    for moment in moments:
+        frames = _frames_from(media, moment)
+        key = next(frames, None)
+        if key is None:
+            continue
+        if key.time not in found:
+            shown = _Shown(key.time, scale(key.frame))
+            after = key
+            if motion:
+                until = key.time + MOTION_STEP_S + ROUNDING_S
+                for later in frames:
+                    if later.time > until:
+                        break
+                    after = later
+            found[key.time] = shown, shown if after is key else _Shown(after.time, scale(after.frame))
+        chosen.append(found[key.time])
+    following = [after for _, after in chosen] if motion else None
+    return _Seen([shown for shown, _ in chosen], following, media.damaged)
 
 
 def _frames_from(media: _Media, seconds: float) -> Iterator[_Timed]:
@@ -285,24 +381,97 @@ def _frames_from(media: _Media, seconds: float) -> Iterator[_Timed]:
     return media.frames()
 
 
-def _choose(shown: _Timed, before: list[_Chosen], scale: Callable[[VideoFrame], np.ndarray]) -> _Chosen:
-    """The chosen frame, scaled at once: nothing is kept at full size."""
-    if before and before[-1].time == shown.time:
-        return before[-1]
-    return _Chosen(shown.time, scale(shown.frame))
-
-
-def _as_sample(chosen: list[_Chosen], info: MediaInfo, start: float, mode: str) -> FrameSample | None:
-    if not chosen:
-        return None
-    times = np.array([choice.time for choice in chosen]) - start
-    return FrameSample(
-        frames=np.stack([choice.pixels for choice in chosen]),
+def _as_sample(seen: _Seen, info: MediaInfo, start: float, mode: str, settings: DecodeSettings) -> MediaSample:
+    times = np.array([shown.time for shown in seen.shown]) - start
+    frames = np.stack([shown.pixels for shown in seen.shown])
+    different = 1 + int(_changed(frames).sum())
+    return MediaSample(
+        info,
+        frames=frames,
+        following=None if seen.following is None else np.stack([shown.pixels for shown in seen.following]),
         times=times,
-        info=info,
-        distinct=len(np.unique(times)) / len(times),
+        decoded=len(np.unique(times)),
+        distinct=different / len(times),
+        quality=_quality(frames, different, seen.damaged, settings),
         mode=mode,
     )
+
+
+def _changed(frames: np.ndarray) -> np.ndarray:
+    """(T - 1,) bool: whether a frame is another picture than the one before it, compression noise aside: all of it
+    has changed a little, or a small part of it much."""
+    steps = (np.abs(now.astype(np.int16) - before) for before, now in pairwise(frames))
+    return np.array([step.mean() > NOISE_OF_ALL or (step > NOISE).mean() > SMALLEST_PART for step in steps], dtype=bool)
+
+
+def _quality(frames: np.ndarray, different: int, damaged: bool, settings: DecodeSettings) -> Quality:
+    """The gravest of what holds: damage is told before emptiness, emptiness before stillness."""
+    if damaged:
+        return Quality.DAMAGED
+    if frames[:, ::4, ::4].mean(axis=3).std(axis=(1, 2)).max() < FLAT:
+        return Quality.BLANK
+    if different == 1:
+        return Quality.STILL
+    return Quality.FEW_FRAMES if different / len(frames) < settings.min_distinct else Quality.GOOD
+
+
+# ---- Sound -------------------------------------------------------------------------------------------------
+
+#: Sound formats in which seeking is cheap. In the others only the beginning of a long sound is read.
+SEEKABLE_SOUND = INDEXED | {"wav", "flac", "mp3"}
+
+
+def _listened(path: Path) -> tuple[MediaInfo, np.ndarray | None]:
+    """The sound of a file as `MediaSample.sound` has it: None without a sound track, or when all of it is silent."""
+    with _container(path) as container:
+        track = next(iter(container.streams.audio), None)
+        duration = container.duration / av.time_base if container.duration else None
+        name = track.codec_context.name if track is not None and track.codec_context is not None else ""
+        info = MediaInfo(container.format.name, name, 0, 0, duration, None, has_audio=bool(name))
+        if track is None or not name:
+            return info, None
+        start = (container.start_time or 0) / av.time_base
+        windows = [(start, SOUND_LIMIT_S)]
+        if duration is not None and duration > SOUND_LIMIT_S and container.format.name in SEEKABLE_SOUND:
+            count = int(SOUND_LIMIT_S / SOUND_WINDOW_S)
+            middles = _middles(start, duration, count)
+            windows = [(middle - SOUND_WINDOW_S / 2, SOUND_WINDOW_S) for middle in middles]
+        parts = [part for window in windows for part in _heard(container, track, *window, seek=len(windows) > 1)]
+    sound = np.nan_to_num(np.concatenate(parts)) if parts else np.zeros(0, np.float32)
+    return info, np.clip(sound, -1, 1) if sound.any() else None
+
+
+def _heard(
+    container: InputContainer, track: AudioStream, start: float, seconds: float, seek: bool
+) -> Iterator[np.ndarray]:
+    """Pieces (S,) float32 of the sound from `start` on, `seconds` in all at most; damaged packets are left out."""
+    resampler = AudioResampler(format="flt", layout="mono", rate=SOUND_RATE)
+    missing = int(seconds * SOUND_RATE)
+    try:
+        if seek:
+            container.seek(int(start * av.time_base))
+        for packet in container.demux(track):
+            for frame in _decoded_sound(packet, resampler):
+                if seek and frame.time is not None and frame.time < start - 1 / SOUND_RATE:
+                    continue
+                piece = frame.to_ndarray().reshape(-1)[:missing].astype(np.float32)
+                missing -= len(piece)
+                yield piece
+                if missing <= 0:
+                    return
+    except MemoryError as error:
+        raise MediaError(Reason.OUT_OF_MEMORY, "decoding its sound needs more memory than the limit") from error
+    except av.FFmpegError:
+        return  # the end of what can be read
+
+
+def _decoded_sound(packet: "Packet[AudioStream]", resampler: AudioResampler) -> list[AudioFrame]:
+    try:
+        return [small for frame in packet.decode() for small in resampler.resample(frame)]
+    except MemoryError:
+        raise
+    except (av.FFmpegError, ValueError):  # damaged, or its format changes midway
+        return []
 
 
 # ---- Scaling -----------------------------------------------------------------------------------------------

@@ -4,7 +4,6 @@ Reads one request a line from standard input, answers on standard output, ends w
 nothing but the decoder, so that it starts quickly and what it holds can be counted.
 """
 
-import dataclasses
 import os
 import queue
 import resource
@@ -15,12 +14,12 @@ import traceback
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import numpy as np
 import orjson
 
-from embedder.decode import sample_frames
+from embedder.decode import read_media
 from embedder.decode_settings import DecodeSettings
-from embedder.media import MediaError, Reason
+from embedder.media import MediaError, Reason, Wanted
+from embedder.sample_message import as_message
 
 
 def main() -> None:
@@ -37,8 +36,7 @@ def main() -> None:
         request = orjson.loads(requests.get())
         signal.setitimer(signal.ITIMER_REAL, options["time_limit_s"])
         try:
-            sample = sample_frames(request["path"], request["frames"], settings)
-            pixels = np.ascontiguousarray(sample.frames)
+            sample = read_media(request["path"], Wanted(**request["wanted"]), settings)
         except MediaError as error:
             _answer(answers, {"reason": error.reason, "detail": error.detail})
             continue
@@ -48,15 +46,8 @@ def main() -> None:
             continue
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
-        header = {
-            "shape": sample.frames.shape,
-            "times": sample.times.tolist(),
-            "info": dataclasses.asdict(sample.info),
-            "distinct": sample.distinct,
-            "mode": sample.mode,
-            "bytes": pixels.nbytes,
-        }
-        _answer(answers, header, pixels.data)
+        header, arrays = as_message(sample)
+        _answer(answers, header, *(array.data for array in arrays))
 
 
 def _listen(requests: "queue.SimpleQueue[bytes]") -> None:
@@ -74,9 +65,10 @@ def _limit_memory(megabytes: int) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
-def _answer(answers: BinaryIO, header: dict[str, Any], payload: Any = b"") -> None:
+def _answer(answers: BinaryIO, header: dict[str, Any], *payload: Any) -> None:
     answers.write(orjson.dumps(header, option=orjson.OPT_APPEND_NEWLINE))
-    answers.write(payload)
+    for part in payload:
+        answers.write(part)
     answers.flush()
 
 

@@ -18,14 +18,15 @@ import select
 import signal
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import numpy as np
 import orjson
 
 from embedder.decode_settings import DecodeSettings
-from embedder.media import FrameSample, MediaError, MediaInfo, Reason
+from embedder.media import MediaError, MediaSample, Reason, Wanted
+from embedder.sample_message import from_message
 
 #: The parent's patience on top of a worker's own limit: for one that is stopped or stuck in the kernel.
 PATIENCE_S = 5.0
@@ -66,8 +67,8 @@ class DecodePool:
         self._running: set[_Worker] = set()
         self._closed = False
 
-    def sample_frames(self, path: Path | str, frames: int) -> FrameSample:
-        """Frames of a file, as `decode.sample_frames` gives them; waits for a free worker.
+    def read(self, path: Path | str, wanted: Wanted) -> MediaSample:
+        """What is wanted of a file, as `decode.read_media` gives it; waits for a free worker.
 
         Raises MediaError (also with the reasons timed_out, out_of_memory and crashed), WorkerStartError when no
         worker can be started, RuntimeError after `close`.
@@ -79,7 +80,7 @@ class DecodePool:
                 worker = None
             if worker is None:
                 worker = self._start()
-            answer, payload = worker.ask({"path": str(path), "frames": frames}, self._time_limit_s + PATIENCE_S)
+            answer, payload = worker.ask({"path": str(path), "wanted": asdict(wanted)}, self._time_limit_s + PATIENCE_S)
         except _WorkerEndedError as end:
             self._bury(worker)
             worker = None
@@ -98,13 +99,7 @@ class DecodePool:
             self._places.put(worker)
         if "reason" in answer:
             raise MediaError(Reason(answer["reason"]), answer["detail"])
-        return FrameSample(
-            frames=np.frombuffer(payload, np.uint8).reshape(answer["shape"]),
-            times=np.array(answer["times"]),
-            info=MediaInfo(**answer["info"]),
-            distinct=answer["distinct"],
-            mode=answer["mode"],
-        )
+        return from_message(answer, payload)
 
     def close(self) -> None:
         """Ends all workers, busy ones too: calls that wait for them raise RuntimeError."""

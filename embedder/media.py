@@ -4,7 +4,7 @@ Knows nothing of decoders: everything here can be imported without PyAV.
 """
 
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
@@ -14,6 +14,13 @@ import numpy as np
 SHORT_SIDE = 256
 #: Longest long side of a sampled frame; a picture that is wider than 4 : 1 is squeezed to it.
 LONG_SIDE_LIMIT = 4 * SHORT_SIDE
+#: Seconds between a frame and its following one: short enough that what moves is still found beside where it was.
+MOTION_STEP_S = 0.1
+#: Samples per second of the sound.
+SOUND_RATE = 16_000
+#: Longest sound that is read; of more, windows of `SOUND_WINDOW_S` spread evenly.
+SOUND_LIMIT_S = 60.0
+SOUND_WINDOW_S = 6.0
 
 
 class Reason(StrEnum):
@@ -24,7 +31,9 @@ class Reason(StrEnum):
     NOT_READABLE = "not_readable"  # no permission, or the disk or the network share reported an error
     EMPTY_FILE = "empty_file"  # zero bytes
     NOT_A_VIDEO = "not_a_video"  # no known video container, or its header is damaged or missing
-    NO_VIDEO_TRACK = "no_video_track"  # a media file with sound only (cover pictures do not count)
+    NO_VIDEO_TRACK = "no_video_track"  # a media file with sound only (cover pictures do not count), and nobody listens
+    NO_SOUND = "no_sound"  # an encoder that only listens got a file without a sound track, or with a silent one
+    NO_TEXT = "no_text"  # an encoder that only reads got a video without title, description and tags
     UNSUPPORTED_CODEC = "unsupported_codec"  # a video track that this build of FFmpeg cannot decode
     UNDECODABLE = "undecodable"  # a video track from which not one frame could be decoded
     TOO_LARGE = "too_large"  # pictures with more pixels than `DecodeSettings.max_pixels`
@@ -68,20 +77,70 @@ class MediaInfo:
 
 
 @dataclass(frozen=True)
-class FrameSample:
-    """Frames spread evenly over a video.
+class Wanted:
+    """What an encoder asks for of each video.
 
-    `frames`: (T, H, W, 3) uint8 RGB, upright, the short side `SHORT_SIDE` pixels. `times`: (T,) float64, seconds
-    from the start of the video, ascending. `distinct`: share 0..1 of the frames that are different pictures of
-    the file (a clip with fewer than T pictures repeats some). `mode`: "exact" when each frame is the one
-    shown at its moment, "key_frames" when it is the key frame before it.
+    `frames`: moments, spread evenly; 0 for none. `motion`: with each frame the one shown `MOTION_STEP_S` later.
+    `sound`, `text`: whether it listens, whether it reads. An encoder that asks for several tracks takes what a
+    video has of them; a video that has none of them gives no embedding.
     """
 
-    frames: np.ndarray
-    times: np.ndarray
+    frames: int = 0
+    motion: bool = False
+    sound: bool = False
+    text: bool = False
+
+    @property
+    def media(self) -> bool:
+        """Whether the file has to be opened at all."""
+        return self.frames > 0 or self.sound
+
+
+@dataclass(frozen=True)
+class Clip:
+    """What an encoder sees of a video: of what it asked for, what the video has.
+
+    `frames`: (T, H, W, 3) uint8 RGB, upright, the short side `SHORT_SIDE` pixels. `following`: of the same shape,
+    for each frame the one shown `MOTION_STEP_S` later (at the end: the last one). `sound`: (S,) float32 mono at
+    `SOUND_RATE`, -1..1, at most `SOUND_LIMIT_S` long. `text`: title, description and tags; "" for none.
+    """
+
+    frames: np.ndarray | None = None
+    following: np.ndarray | None = None
+    sound: np.ndarray | None = None
+    text: str = ""
+
+
+class Quality(StrEnum):
+    """How far an embedding can be trusted. Stored with each video."""
+
+    GOOD = "good"
+    DAMAGED = "damaged"  # part of it could not be decoded, or it ends well before its header says
+    FEW_FRAMES = "few_frames"  # fewer different pictures than `DecodeSettings.min_distinct` asks for: it repeats some
+    STILL = "still"  # one picture all the time
+    BLANK = "blank"  # every frame is one flat colour: black, a test card
+
+
+@dataclass(frozen=True)
+class MediaSample:
+    """What was read of a file.
+
+    `frames`, `following`, `sound`: see `Clip`; None where they were not wanted or the file has no such track.
+    `times`: (T,) float64, seconds from the start of the video, ascending. `decoded`: different moments of the file
+    among the frames; `distinct`: share 0..1 of the frames that are another picture than the one before, the first
+    included (both 0 without frames). `mode`: "exact" when each frame is the one shown at its moment, "key_frames"
+    when it is the key frame before it.
+    """
+
     info: MediaInfo
-    distinct: float
-    mode: str
+    frames: np.ndarray | None = None
+    following: np.ndarray | None = None
+    sound: np.ndarray | None = None
+    times: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    decoded: int = 0
+    distinct: float = 0.0
+    quality: Quality = Quality.GOOD
+    mode: str = "exact"
 
 
 def require_regular_file(path: Path) -> None:

@@ -104,7 +104,7 @@ class _Refresh:
         self._settings = settings
         self._releases = Releases(home.releases)
         self._folder = home.releases / BUILDING
-        self._table = _table_of_most(store, home)
+        self._table = _table_to_serve(store, home)
         self._state: dict[str, Any] = {}
 
     # ---- The run -------------------------------------------------------------------------------------------
@@ -308,14 +308,17 @@ class _Refresh:
         return min(newest, time.time())
 
 
-def _table_of_most(store: Store, home: Home) -> EmbeddingTable | None:
-    """The table of the encoder that most videos were last encoded with."""
-    encoded: dict[str, int] = {}
-    for record in store.catalogue.all():
-        if record.encoder_id is not None:
-            encoded[record.encoder_id] = encoded.get(record.encoder_id, 0) + 1
-    tables = [table for table in EmbeddingTable.all(home.embeddings) if table.encoder_id in encoded]
-    return max(tables, key=lambda table: encoded[table.encoder_id], default=None)
+def _table_to_serve(store: Store, home: Home) -> EmbeddingTable | None:
+    """The table that has a vector of the most ready videos; of equals, the one they were last encoded for.
+
+    So while another encoder works through the catalogue, releases go on with the old one, and switch when it is done.
+    """
+    ready = store.catalogue.encoded_ids()
+
+    def coverage(table: EmbeddingTable) -> tuple[int, int]:
+        return int((table.rows_of(ready) >= 0).sum()), len(store.catalogue.encoded_ids(table.encoder_id))
+
+    return max(EmbeddingTable.all(home.embeddings), key=coverage, default=None)
 
 
 def _recall(index: VectorIndex, queries: int = 100, k: int = 10) -> float:

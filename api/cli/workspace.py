@@ -56,6 +56,7 @@ def known_problems() -> tuple[type[Exception], ...]:
     from data.files import CorruptFileError
     from data.importers import ImportProblem
     from data.store import StoreError
+    from embedder.encoders import EncoderError
     from embedder.isolation import WorkerStartError
     from embedder.labels import TooFewLabelsError
     from recommender.refresh import RefreshError
@@ -66,6 +67,7 @@ def known_problems() -> tuple[type[Exception], ...]:
         CorruptFileError,
         ImportProblem,
         StoreError,
+        EncoderError,
         WorkerStartError,
         TooFewLabelsError,
         RefreshError,

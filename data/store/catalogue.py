@@ -6,11 +6,12 @@ again, so a worker that was killed costs time and nothing else.
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import sqlalchemy as sa
 
-from data.schema import Video, VideoRecord, VideoState
+from data.schema import MediaFacts, Video, VideoRecord, VideoState
 from data.store.tables import counters, videos
 from data.store.writing import insert_into, next_version, writing
 
@@ -53,6 +54,7 @@ class Catalogue:
     def _upsert_batch(self, connection: sa.Connection, batch: Sequence[Video], now: float, version: int) -> None:
         fresh: dict[str, Any] = {
             "reason": None, "attempts": 0, "encoder_id": None, "predicted_labels": {}, "thumbnail_path": None,
+            "frames_decoded": None, "distinct_share": None, "quality": None,
             "created_at": now, "updated_at": now, "removed": False, "version": version,
         }  # fmt: skip
         rows = [
@@ -76,7 +78,10 @@ class Catalogue:
         # A duration that was probed is better than none.
         update["duration_s"] = sa.func.coalesce(new.duration_s, videos.c.duration_s)
         # A claim on the old media ends: what its holder finds out is not about the new file.
-        found_out = ("state", "reason", "attempts", "encoder_id", "thumbnail_path", "predicted_labels")
+        found_out = (
+            "state", "reason", "attempts", "encoder_id", "predicted_labels",
+            "thumbnail_path", "frames_decoded", "distinct_share", "quality",
+        )  # fmt: skip
         for name in (*found_out, "lease_owner", "lease_until"):
             update[name] = sa.case((media_changed, new[name]), else_=videos.c[name])
         connection.execute(insert.on_conflict_do_update(index_elements=["id"], set_=update), rows)
@@ -248,16 +253,8 @@ class Catalogue:
         with self._engine.connect() as connection:
             return [str(owner) for owner in connection.execute(query).scalars()]
 
-    def mark_ready(
-        self,
-        video_id: str,
-        encoder_id: str,
-        duration_s: float | None,
-        thumbnail_path: str | None,
-        *,
-        owner: str | None = None,
-    ) -> None:
-        """The embedding of this video by this encoder is in the embedding table.
+    def mark_ready(self, video_id: str, encoder_id: str, facts: MediaFacts, *, owner: str | None = None) -> None:
+        """The embedding of this video by this encoder is in the embedding table; what is known of `facts` is kept.
 
         With `owner`, only while that owner holds the claim: it ends when the media changes meanwhile.
         """
@@ -267,11 +264,8 @@ class Catalogue:
             "encoder_id": encoder_id,
             "attempts": 0,
         }
-        if duration_s is not None:
-            values["duration_s"] = duration_s
-        if thumbnail_path is not None:
-            values["thumbnail_path"] = thumbnail_path
-        self._settle(video_id, values, owner)
+        known = {name: value for name, value in asdict(facts).items() if value is not None}
+        self._settle(video_id, values | known, owner)
 
     def mark_failed(self, video_id: str, reason: str, retry: bool = False, *, owner: str | None = None) -> None:
         """Gives a video up with a reason; with `retry`, only after `MAX_ATTEMPTS` claims, else it stays pending.

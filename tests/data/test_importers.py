@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from data.importers import ImportProblem, ImportReport, import_events, import_folder, import_movielens
 from data.importers.events import Chunk, validate
-from data.schema import Event, EventType, Video, VideoState
+from data.schema import Event, EventType, MediaFacts, Video, VideoState
 from data.store import Store
 
 ROWS = [
@@ -331,7 +331,7 @@ def test_a_folder_becomes_pending_videos(store: Store, folder: Path, tmp_path: P
 
 def test_the_same_folder_again_changes_nothing(store: Store, folder: Path, tmp_path: Path) -> None:
     import_folder(store, folder, tmp_path)
-    store.catalogue.mark_ready("goal.MKV", "encoder", 3.0, None)
+    store.catalogue.mark_ready("goal.MKV", "encoder", MediaFacts(duration_s=3.0))
     store.catalogue.set_hidden("goal.MKV", True)
     store.catalogue.upsert([Video(id="space~big_bang-1.mp4", title="edited", media_path="/elsewhere/moved.mp4")])
     before, version = store.catalogue.get("goal.MKV"), store.catalogue.version()
@@ -347,7 +347,7 @@ def test_the_same_folder_again_changes_nothing(store: Store, folder: Path, tmp_p
 def test_changed_bytes_are_encoded_again(store: Store, folder: Path, tmp_path: Path) -> None:
     import_folder(store, folder, tmp_path)
     for name in store.catalogue.ids():
-        store.catalogue.mark_ready(name, "encoder", 3.0, None)
+        store.catalogue.mark_ready(name, "encoder", MediaFacts(duration_s=3.0))
     (folder / "goal.MKV").write_bytes(b"another")
     import_folder(store, folder, tmp_path)
     states = {record.id: record.state for record in store.catalogue.all()}

@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from data.home import Home
-from data.schema import Event, Video, VideoState
+from data.schema import Event, MediaFacts, Video, VideoState
 from data.store import Store, StoreError
 from data.store.catalogue import BATCH, MAX_ATTEMPTS, MAX_CLAIMS
 from data.store.tables import events
@@ -90,7 +90,7 @@ def test_what_was_put_in_comes_out(store: Store) -> None:
 def test_what_the_owner_changes_leaves_what_the_system_found(store: Store) -> None:
     store.catalogue.upsert([with_media("v1")])
     claim(store)
-    store.catalogue.mark_ready("v1", ENCODER, 12.5, "thumb.jpg")
+    store.catalogue.mark_ready("v1", ENCODER, MediaFacts(duration_s=12.5, thumbnail_path="thumb.jpg"))
     store.catalogue.set_predicted_labels({"v1": {"space": 0.9}})
     store.catalogue.upsert([with_media("v1", title="new title", labels=["sports"])])
     record = store.catalogue.get("v1")
@@ -102,7 +102,7 @@ def test_what_the_owner_changes_leaves_what_the_system_found(store: Store) -> No
 
 def test_changed_media_is_encoded_again(store: Store) -> None:
     store.catalogue.upsert([with_media("v1")])
-    store.catalogue.mark_ready("v1", ENCODER, None, "thumb.jpg")
+    store.catalogue.mark_ready("v1", ENCODER, MediaFacts(thumbnail_path="thumb.jpg"))
     store.catalogue.set_predicted_labels({"v1": {"space": 0.9}})
     store.catalogue.upsert([with_media("v1", OTHER_HASH)])
     record = store.catalogue.get("v1")
@@ -114,7 +114,7 @@ def test_changed_media_is_encoded_again(store: Store) -> None:
 
 def test_the_same_bytes_at_another_path_are_not_encoded_again(store: Store) -> None:
     store.catalogue.upsert([with_media("v1")])
-    store.catalogue.mark_ready("v1", ENCODER, None, None)
+    store.catalogue.mark_ready("v1", ENCODER, MediaFacts())
     store.catalogue.upsert([Video(id="v1", media_path="/elsewhere.mp4", content_hash=HASH)])
     assert store.catalogue.get("v1").state == VideoState.READY
     assert store.catalogue.get("v1").media_path == "/elsewhere.mp4"
@@ -122,14 +122,14 @@ def test_the_same_bytes_at_another_path_are_not_encoded_again(store: Store) -> N
 
 def test_without_a_hash_another_path_is_other_media(store: Store) -> None:
     store.catalogue.upsert([Video(id="v1", media_path="/one.mp4")])
-    store.catalogue.mark_ready("v1", ENCODER, None, None)
+    store.catalogue.mark_ready("v1", ENCODER, MediaFacts())
     store.catalogue.upsert([Video(id="v1", media_path="/two.mp4")])
     assert store.catalogue.get("v1").state == VideoState.PENDING
 
 
 def test_a_removed_video_is_gone_until_it_is_added_again(store: Store) -> None:
     store.catalogue.upsert([with_media("v1"), with_media("v2")])
-    store.catalogue.mark_ready("v1", ENCODER, None, None)
+    store.catalogue.mark_ready("v1", ENCODER, MediaFacts())
     claim(store)
     store.events.add([event("e1")])
     assert store.catalogue.remove(["v1", "v2", "nobody"]) == 2
@@ -195,7 +195,7 @@ def test_changed_since_names_what_was_written_and_what_was_removed(store: Store)
     store.catalogue.set_hidden("v1", True)
     store.catalogue.set_predicted_labels({"v2": {"space": 1.0}})
     store.catalogue.remove(["v3"])
-    store.catalogue.mark_ready("v4", ENCODER, None, None)
+    store.catalogue.mark_ready("v4", ENCODER, MediaFacts())
     version, changed, removed = store.catalogue.changed_since(seen)
     assert version == store.catalogue.version() > seen
     assert {record.id for record in changed} == {"v1", "v2", "v4"} and removed == ["v3"]
@@ -239,7 +239,7 @@ def test_a_claim_ends_when_the_media_changes(store: Store) -> None:
     claim(store, "worker")
     store.catalogue.upsert([with_media("v1", OTHER_HASH), with_media("v2", title="new title")])
     for name in ("v1", "v2"):
-        store.catalogue.mark_ready(name, ENCODER, None, None, owner="worker")
+        store.catalogue.mark_ready(name, ENCODER, MediaFacts(), owner="worker")
     assert store.catalogue.get("v1").state == VideoState.PENDING
     assert store.catalogue.get("v2").state == VideoState.READY
     assert claim(store, "another") == ["v1"]
@@ -269,7 +269,7 @@ def test_two_claimers_never_get_the_same_video(store: Store) -> None:
 def test_a_new_encoder_sees_every_video_again(store: Store) -> None:
     store.catalogue.upsert([with_media("v1"), with_media("v2")])
     claim(store, limit=1)
-    store.catalogue.mark_ready("v1", ENCODER, None, None)
+    store.catalogue.mark_ready("v1", ENCODER, MediaFacts())
     assert store.catalogue.count_to_encode(ENCODER) == 1
     assert store.catalogue.count_to_encode("encoder-2") == 2
     assert store.catalogue.encoded_twin(HASH, ENCODER).id == "v1"
@@ -293,7 +293,7 @@ def test_a_lasting_failure_waits_for_a_person(store: Store) -> None:
     claim(store)
     for name in ("v1", "v2"):
         store.catalogue.mark_failed(name, "no_video_stream")
-    store.catalogue.mark_ready("v3", ENCODER, None, None)
+    store.catalogue.mark_ready("v3", ENCODER, MediaFacts())
     assert claim(store) == []
     assert store.catalogue.retry(["v1", "v3"]) == 1, "only failed videos are tried again"
     assert store.catalogue.retry() == 1

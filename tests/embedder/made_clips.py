@@ -8,6 +8,10 @@ from pathlib import Path
 import av
 import numpy as np
 
+from embedder.decode import read_media
+from embedder.decode_settings import DecodeSettings
+from embedder.media import Clip, MediaSample, Wanted
+
 WIDTH, HEIGHT = 320, 240
 
 
@@ -86,17 +90,23 @@ def write_sound(path: Path) -> Path:
     return path
 
 
+def sampled(path: Path, frames: int = 16, settings: DecodeSettings | None = None) -> MediaSample:
+    return read_media(path, Wanted(frames=frames), settings)
+
+
 class StubEncoder:
     """A quick encoder with an honest interface: a clip's mean colours. Counts what it was given."""
 
     id = "stub/mean-colour"
     dim = 12
-    frames = 4
+    device = "cpu"
+    wants = Wanted(frames=4)
 
     def __init__(self) -> None:
         self.clips = 0
 
-    def encode(self, clips: Sequence[np.ndarray]) -> np.ndarray:
+    def encode(self, clips: Sequence[Clip]) -> np.ndarray:
         self.clips += len(clips)
-        vectors = np.stack([clip.mean(axis=(1, 2), dtype=np.float32).reshape(-1) for clip in clips])
+        frames = [clip.frames for clip in clips if clip.frames is not None]
+        vectors = np.stack([pictures.mean(axis=(1, 2), dtype=np.float32).reshape(-1) for pictures in frames])
         return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from embedder.decode_settings import DecodeSettings
 from embedder.encoders import Encoder
 from embedder.isolation import DecodePool
 from embedder.labels import LabelHead
-from embedder.media import Reason
+from embedder.media import Clip, Reason, Wanted
 from tests.embedder.made_clips import StubEncoder, repeat_video, write_sound, write_video
 
 
@@ -453,3 +454,77 @@ def test_a_new_video_gets_the_labels_that_were_learnt(store: Store, home: Home, 
     (video,) = add(store, home, originals[:1])
     embed(store, home, encoder=encoder)
     assert records(store)[video].predicted_labels == pytest.approx({"red": 0.881}, abs=0.001)
+
+
+# ---- What is stored beside the vector, and what other encoders made -----------------------------------------
+
+
+def test_what_was_seen_of_a_file_is_stored_with_its_video(store: Store, home: Home, originals: list[Path]) -> None:
+    black = write_video(home.root / "black.mp4", frames=24, picture_of=lambda _: np.zeros((240, 320, 3), np.uint8))
+    good, blank, twin = add(store, home, [originals[0], black, originals[0]])
+    embed(store, home, encoder=StubEncoder())
+
+    seen = records(store)
+    assert (seen[good].quality, seen[good].frames_decoded, seen[good].distinct_share) == ("good", 4, 1.0)
+    assert (seen[blank].quality, seen[blank].distinct_share) == ("blank", 0.25)
+    assert (seen[twin].quality, seen[twin].frames_decoded) == ("good", 4), "also when the vector was copied"
+    store.catalogue.upsert([Video(id=good, media_path=f"{good}.new")])
+    assert records(store)[good].quality is None, "it was of the old file"
+
+
+class Reader:
+    """An encoder that reads and does not look: letters by their share."""
+
+    id = "stub/letters"
+    dim = 26
+    device = "cpu"
+    wants = Wanted(text=True)
+
+    def __init__(self) -> None:
+        self.read: list[str] = []
+
+    def encode(self, clips: Sequence[Clip]) -> np.ndarray:
+        self.read += [clip.text for clip in clips]
+        letters = np.stack([[clip.text.lower().count(chr(97 + n)) for n in range(26)] for clip in clips])
+        return (letters / np.linalg.norm(letters, axis=1, keepdims=True)).astype(np.float32)
+
+
+def test_an_encoder_that_reads_gets_the_text_and_again_when_it_changes(
+    store: Store, home: Home, originals: list[Path]
+) -> None:
+    ids = add(store, home, originals[:3], title="Waves", description="The sea", tags=["water", "blue"])
+    reader = Reader()
+    embed(store, home, encoder=reader)
+    assert reader.read == ["Waves\nThe sea\nwater, blue"] * 3, "the same text with other files is not the same video"
+
+    changed = records(store)[ids[1]].model_copy(update={"title": "Dunes"})
+    store.catalogue.upsert([Video.model_validate(changed.model_dump(include=set(Video.model_fields)))])
+    again = Reader()
+    assert summary(embed(store, home, encoder=again)) == (1, 0, {}) and again.read == ["Dunes\nThe sea\nwater, blue"]
+    assert summary(embed(store, home, encoder=Reader())) == (0, 0, {})
+
+
+def test_a_video_without_a_text_tells_an_encoder_that_reads(store: Store, home: Home, originals: list[Path]) -> None:
+    (name,) = add(store, home, originals[:1])
+    assert summary(embed(store, home, encoder=Reader())) == (0, 0, {Reason.NO_TEXT: 1})
+    assert (records(store)[name].reason or "").startswith("no_text: ")
+
+
+def test_what_an_older_encoder_made_of_a_file_that_changed_is_dropped(
+    store: Store, home: Home, originals: list[Path]
+) -> None:
+    class Newer(StubEncoder):
+        id = "stub/newer"
+
+    ids = add(store, home, originals[:4])
+    old = StubEncoder()
+    embed(store, home, encoder=old)
+    before = vectors(home, old)
+    shutil.copyfile(originals[7], home.media / ids[2])
+    store.catalogue.encode_again([ids[2]])
+    embed(store, home, encoder=Newer())
+
+    assert set(vectors(home, Newer())) == set(ids), "the new encoder has seen all"
+    after = vectors(home, old)
+    assert set(after) == set(ids) - {ids[2]}, "and the old one's picture of the replaced file is gone"
+    assert all(np.array_equal(after[name], before[name]) for name in after)

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from embedder.decode import probe, sample_frames
+from embedder.decode import probe
 from embedder.decode_settings import DecodeSettings
 from embedder.media import MediaError, Reason
-from tests.embedder.made_clips import number_in, repeat_video, write_sound, write_video
+from tests.embedder.made_clips import number_in, repeat_video, sampled, write_sound, write_video
 
 #: The middles of 16 equal parts of 48 frames lie between two pictures; the earlier one is shown then.
 EVEN_16_OF_48 = [1, 4, 7, 10, 13, 16, 19, 22, 25, 28, 31, 34, 37, 40, 43, 46]
@@ -32,7 +32,7 @@ NEVER_EXACT = DecodeSettings(exact_megapixels=0)
 )
 @pytest.mark.parametrize("gop", [6, 48])
 def test_sixteen_frames_are_spread_evenly_in_every_container(tmp_path: Path, name: str, codec: str, gop: int) -> None:
-    sample = sample_frames(write_video(tmp_path / name, codec=codec, gop=gop))
+    sample = sampled(write_video(tmp_path / name, codec=codec, gop=gop))
 
     assert [number_in(frame) for frame in sample.frames] == EVEN_16_OF_48
     assert sample.frames.dtype == np.uint8 and sample.frames.shape == (16, 256, 341, 3)
@@ -42,7 +42,7 @@ def test_sixteen_frames_are_spread_evenly_in_every_container(tmp_path: Path, nam
 
 
 def test_an_avi_without_presentation_times_is_read_in_order(tmp_path: Path) -> None:
-    sample = sample_frames(write_video(tmp_path / "clip.avi", codec="mpeg4"))
+    sample = sampled(write_video(tmp_path / "clip.avi", codec="mpeg4"))
 
     assert np.abs(np.array([number_in(frame) for frame in sample.frames]) - EVEN_16_OF_48).max() <= 1  # lossy greys
     assert sample.times == pytest.approx([number / 24 for number in EVEN_16_OF_48], abs=0.002)
@@ -51,7 +51,7 @@ def test_an_avi_without_presentation_times_is_read_in_order(tmp_path: Path) -> N
 def test_odd_durations_and_rates(tmp_path: Path) -> None:
     path = write_video(tmp_path / "odd.mp4", frames=37, fps=Fraction(30000, 1001))
 
-    numbers = [number_in(frame) for frame in sample_frames(path).frames]
+    numbers = [number_in(frame) for frame in sampled(path).frames]
 
     assert numbers == [int((part + 0.5) * 37 / 16) for part in range(16)]
 
@@ -61,7 +61,7 @@ def test_a_seek_gives_the_same_frames_as_reading_through(tmp_path: Path) -> None
     pictures = {}
     short = write_video(tmp_path / "short.mp4", gop=12)
     for name in ("a.mp4", "a.mkv", "a.ts"):
-        pictures[name] = sample_frames(repeat_video(short, tmp_path / name, 20), 16, ALWAYS_EXACT)
+        pictures[name] = sampled(repeat_video(short, tmp_path / name, 20), 16, ALWAYS_EXACT)
 
     assert np.array_equal(pictures["a.mp4"].frames, pictures["a.mkv"].frames)
     assert np.array_equal(pictures["a.mp4"].frames, pictures["a.ts"].frames)
@@ -71,7 +71,7 @@ def test_a_seek_gives_the_same_frames_as_reading_through(tmp_path: Path) -> None
 def test_a_long_video_gives_its_key_frames(tmp_path: Path, name: str) -> None:
     long = repeat_video(write_video(tmp_path / "short.mp4", gop=12), tmp_path / name, 20)
 
-    sample = sample_frames(long, 16, NEVER_EXACT)
+    sample = sampled(long, 16, NEVER_EXACT)
 
     assert sample.mode == "key_frames" and sample.distinct == 1.0
     # Key frames stand every half second, at or before the middle of each part of the 40 s.
@@ -84,7 +84,7 @@ def test_a_long_video_gives_its_key_frames(tmp_path: Path, name: str) -> None:
 def test_a_clip_with_one_key_frame_is_decoded_exactly(tmp_path: Path, name: str) -> None:
     path = write_video(tmp_path / name, gop=1000)
 
-    sample = sample_frames(path, 16, NEVER_EXACT)
+    sample = sampled(path, 16, NEVER_EXACT)
 
     assert sample.mode == "exact"
     assert [number_in(frame) for frame in sample.frames] == EVEN_16_OF_48
@@ -95,7 +95,7 @@ def test_a_clip_with_one_key_frame_is_decoded_exactly(tmp_path: Path, name: str)
 )
 def test_a_turned_recording_stands_upright(tmp_path: Path, rotation: int | None, corner: str) -> None:
     """A phone held upright stores lying pictures and the angle to turn them by (-90: clockwise)."""
-    frame = sample_frames(write_video(tmp_path / "turned.mp4", rotation=rotation)).frames[0]
+    frame = sampled(write_video(tmp_path / "turned.mp4", rotation=rotation)).frames[0]
 
     height, width = frame.shape[:2]
     assert (height > width) == (rotation in (90, -90))
@@ -108,13 +108,13 @@ def test_a_turned_recording_stands_upright(tmp_path: Path, rotation: int | None,
 
 
 def test_a_single_picture_is_repeated(tmp_path: Path) -> None:
-    sample = sample_frames(write_video(tmp_path / "one.mp4", frames=1))
+    sample = sampled(write_video(tmp_path / "one.mp4", frames=1))
 
     assert sample.frames.shape[0] == 16 and sample.distinct == 1 / 16
 
 
 def test_a_panorama_keeps_its_short_side(tmp_path: Path) -> None:
-    sample = sample_frames(write_video(tmp_path / "wide.mp4", size=(640, 64)))
+    sample = sampled(write_video(tmp_path / "wide.mp4", size=(640, 64)))
 
     assert sample.frames.shape == (16, 256, 1024, 3)
 
@@ -126,7 +126,7 @@ def test_a_file_that_was_cut_off_gives_what_is_there(tmp_path: Path, name: str) 
     cut = tmp_path / name
     cut.write_bytes(content[: len(content) * 6 // 10])
 
-    sample = sample_frames(cut)
+    sample = sampled(cut)
 
     numbers = [number_in(frame) for frame in sample.frames]
     assert numbers == sorted(numbers)
@@ -141,7 +141,7 @@ def test_damage_in_the_middle_costs_few_frames(tmp_path: Path) -> None:
     damaged = tmp_path / "damaged.mkv"
     damaged.write_bytes(content)
 
-    numbers = [number_in(frame) for frame in sample_frames(damaged).frames]
+    numbers = [number_in(frame) for frame in sampled(damaged).frames]
 
     assert numbers[0] == 1 and numbers[-1] == 46
 
@@ -158,7 +158,7 @@ def test_probe_says_what_the_container_says(tmp_path: Path) -> None:
 
 def refusal(path: Path, settings: DecodeSettings | None = None) -> Reason:
     with pytest.raises(MediaError) as error:
-        sample_frames(path, settings=settings)
+        sampled(path, settings=settings)
     assert str(error.value) == f"{error.value.reason}: {error.value.detail}" and error.value.detail
     return error.value.reason
 
@@ -224,7 +224,7 @@ def test_a_file_may_be_named_like_a_protocol(tmp_path: Path, monkeypatch: pytest
     monkeypatch.chdir(tmp_path)
     write_video(tmp_path / "clip.mp4").rename(tmp_path / "concat:a|b.mp4")
 
-    assert sample_frames(Path("concat:a|b.mp4")).distinct == 1.0
+    assert sampled(Path("concat:a|b.mp4")).distinct == 1.0
 
 
 # ---- Real clips --------------------------------------------------------------------------------------------
@@ -234,6 +234,6 @@ def test_real_clips_decode(shared_clips: Path) -> None:
     paths = sorted((shared_clips / "dev").glob("*/*"))[::15]
     assert paths
     for path in paths:
-        sample = sample_frames(path)
-        assert sample.distinct == 1.0, path
+        sample = sampled(path)
+        assert sample.decoded == 16 and sample.frames is not None, path
         assert min(sample.frames.shape[1:3]) == 256

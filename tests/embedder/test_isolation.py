@@ -14,11 +14,10 @@ import numpy as np
 import psutil
 import pytest
 
-from embedder.decode import sample_frames
 from embedder.decode_settings import DecodeSettings
 from embedder.isolation import DecodePool
-from embedder.media import MediaError, Reason
-from tests.embedder.made_clips import repeat_video, write_video
+from embedder.media import MediaError, Reason, Wanted
+from tests.embedder.made_clips import repeat_video, sampled, write_video
 
 EXACT = DecodeSettings(exact_megapixels=1e9)
 
@@ -38,7 +37,7 @@ def slow_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def refusal(pool: DecodePool, path: Path) -> MediaError:
     with pytest.raises(MediaError) as error:
-        pool.sample_frames(path, 16)
+        pool.read(path, Wanted(frames=16))
     return error.value
 
 
@@ -67,7 +66,7 @@ def busy(worker: psutil.Process) -> bool:
 
 def test_frames_come_back_as_they_were_decoded(clip: Path) -> None:
     with DecodePool(1) as pool:
-        apart, here = pool.sample_frames(clip, 16), sample_frames(clip, 16)
+        apart, here = pool.read(clip, Wanted(frames=16)), sampled(clip)
 
     assert np.array_equal(apart.frames, here.frames) and np.array_equal(apart.times, here.times)
     assert (apart.info, apart.distinct, apart.mode) == (here.info, here.distinct, here.mode)
@@ -76,11 +75,11 @@ def test_frames_come_back_as_they_were_decoded(clip: Path) -> None:
 def test_refusals_come_back_and_the_worker_stays(tmp_path: Path, clip: Path) -> None:
     (tmp_path / "text.mp4").write_text("not a video")
     with DecodePool(1) as pool:
-        pool.sample_frames(clip, 4)
+        pool.read(clip, Wanted(frames=4))
         (worker,) = decode_workers()
         assert refusal(pool, tmp_path / "text.mp4").reason == Reason.NOT_A_VIDEO
         assert refusal(pool, tmp_path / "missing.mp4").reason == Reason.NOT_FOUND
-        pool.sample_frames(clip, 4)
+        pool.read(clip, Wanted(frames=4))
         assert decode_workers() == [worker]
 
 
@@ -91,18 +90,18 @@ def test_a_file_that_takes_too_long_costs_itself(slow_clip: Path, clip: Path) ->
 
         assert error.reason == Reason.TIMED_OUT and "0.7 s" in error.detail and error.reason.transient
         assert time.monotonic() - started < 6
-        assert pool.sample_frames(clip, 4).distinct == 1.0
+        assert pool.read(clip, Wanted(frames=4)).distinct == 1.0
 
 
 def test_a_worker_that_is_stopped_is_given_up(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No timer of its own reaches a process that the kernel does not run (stopped, a dead network share)."""
     monkeypatch.setattr("embedder.isolation.PATIENCE_S", 0.5)
     with DecodePool(1, time_limit_s=0.5) as pool:
-        pool.sample_frames(clip, 4)
+        pool.read(clip, Wanted(frames=4))
         decode_workers()[0].suspend()
 
         assert refusal(pool, clip).reason == Reason.TIMED_OUT
-        assert pool.sample_frames(clip, 4).distinct == 1.0
+        assert pool.read(clip, Wanted(frames=4)).distinct == 1.0
 
 
 def test_a_file_that_wants_too_much_memory_costs_itself(tmp_path: Path, clip: Path) -> None:
@@ -111,9 +110,9 @@ def test_a_file_that_wants_too_much_memory_costs_itself(tmp_path: Path, clip: Pa
     with DecodePool(1, memory_limit_mb=64) as pool:
         error = refusal(pool, huge)
         assert error.reason == Reason.OUT_OF_MEMORY and error.reason.transient
-        assert pool.sample_frames(clip, 4).distinct == 1.0
+        assert pool.read(clip, Wanted(frames=4)).distinct == 1.0
     with DecodePool(1) as pool:
-        assert pool.sample_frames(huge, 4).frames.shape == (4, 256, 256, 3)
+        assert pool.read(huge, Wanted(frames=4)).frames.shape == (4, 256, 256, 3)
 
 
 @pytest.mark.parametrize(
@@ -133,22 +132,22 @@ def test_a_decoder_that_dies_costs_its_file(slow_clip: Path, clip: Path, number:
         error = doomed.result(timeout=20)
         assert error.reason == reason
         assert reason != Reason.CRASHED or signal.Signals(number).name in error.detail
-        assert pool.sample_frames(clip, 4).distinct == 1.0
+        assert pool.read(clip, Wanted(frames=4)).distinct == 1.0
 
 
 def test_a_worker_that_died_between_two_files_is_replaced(clip: Path) -> None:
     with DecodePool(1) as pool:
-        pool.sample_frames(clip, 4)
+        pool.read(clip, Wanted(frames=4))
         worker = decode_workers()[0]
         worker.kill()
         worker.wait(10)
 
-        assert pool.sample_frames(clip, 4).distinct == 1.0
+        assert pool.read(clip, Wanted(frames=4)).distinct == 1.0
 
 
 def test_workers_decode_side_by_side(clip: Path) -> None:
     with DecodePool(2) as pool, ThreadPoolExecutor(4) as threads:
-        samples = list(threads.map(lambda _: pool.sample_frames(clip, 4), range(12)))
+        samples = list(threads.map(lambda _: pool.read(clip, Wanted(frames=4)), range(12)))
         assert len(decode_workers()) == 2
 
     assert all(np.array_equal(sample.frames, samples[0].frames) for sample in samples)
@@ -157,14 +156,14 @@ def test_workers_decode_side_by_side(clip: Path) -> None:
 def test_closing_ends_busy_workers_too(slow_clip: Path) -> None:
     with ThreadPoolExecutor(1) as threads:
         pool = DecodePool(1, settings=EXACT)
-        waiting = threads.submit(pool.sample_frames, slow_clip, 16)
+        waiting = threads.submit(pool.read, slow_clip, Wanted(frames=16))
         eventually(lambda: decode_workers() and busy(decode_workers()[0]))
         pool.close()
 
         with pytest.raises(RuntimeError, match="closed"):
             waiting.result(timeout=10)
         with pytest.raises(RuntimeError, match="closed"):
-            pool.sample_frames(slow_clip, 16)
+            pool.read(slow_clip, Wanted(frames=16))
         assert decode_workers() == []
 
 
@@ -172,7 +171,7 @@ ORPHAN = """
 import sys
 from embedder.decode_settings import DecodeSettings
 from embedder.isolation import DecodePool
-DecodePool(1, time_limit_s=600, settings=DecodeSettings(exact_megapixels=1e9)).sample_frames(sys.argv[1], 16)
+DecodePool(1, time_limit_s=600, settings=DecodeSettings(exact_megapixels=1e9)).read(sys.argv[1], Wanted(frames=16))
 """
 
 
@@ -207,7 +206,7 @@ def test_bytes_altered_at_random_give_frames_or_a_reason(tmp_path: Path) -> None
                 content[chance.randrange(len(content))] = chance.randrange(256)
             (tmp_path / "altered").write_bytes(content[: chance.randrange(len(content) // 2, len(content))])
             try:
-                assert pool.sample_frames(tmp_path / "altered", 16).frames.shape[0] == 16
+                assert pool.read(tmp_path / "altered", Wanted(frames=16)).frames.shape[0] == 16
                 outcomes["frames"] += 1
             except MediaError as error:
                 outcomes[error.reason] += 1
@@ -219,7 +218,7 @@ def test_bytes_altered_at_random_give_frames_or_a_reason(tmp_path: Path) -> None
 def test_a_worker_is_light(clip: Path) -> None:
     """It holds neither torch nor the database, so that its memory limit is about the file."""
     with DecodePool(1) as pool:
-        pool.sample_frames(clip, 4)
+        pool.read(clip, Wanted(frames=4))
         libraries = {Path(entry.path).name for entry in decode_workers()[0].memory_maps()}
 
     assert not any(name.startswith(("libtorch", "libonnxruntime", "libsqlite")) for name in libraries)

@@ -14,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 from data.embeddings import EmbeddingTable
 from data.files import CorruptFileError
 from data.home import Home
-from data.schema import Video, VideoState
+from data.schema import MediaFacts, Video, VideoState
 from data.store import Store
 from embedder.batch import embed
 from embedder.encoders import Encoder
@@ -43,7 +43,7 @@ def fill(
     table = EmbeddingTable.create(home.embeddings, ENCODER, DIM)
     table.append(ids, unit(np.stack(rows)))
     for video_id in ids:
-        store.catalogue.mark_ready(video_id, ENCODER, 1.0, None)
+        store.catalogue.mark_ready(video_id, ENCODER, MediaFacts(duration_s=1.0))
     return table
 
 
@@ -137,7 +137,7 @@ def test_the_check_keeps_groups_together(store: Store, home: Home) -> None:
     table = EmbeddingTable.create(home.embeddings, ENCODER, DIM)
     table.append(ids, unit(rows))
     for video_id in ids:
-        store.catalogue.mark_ready(video_id, ENCODER, None, None)
+        store.catalogue.mark_ready(video_id, ENCODER, MediaFacts())
     settings = LabelSettings(strength=100.0)
 
     leaky = train_labels(store, table, home, settings).accuracy

@@ -4,7 +4,7 @@ import numpy as np
 
 from data.embeddings import EmbeddingTable
 from data.home import Home
-from data.schema import Event, Video
+from data.schema import Event, MediaFacts, Video
 from data.store import Store
 from recommender.settings import RecommenderSettings
 
@@ -27,7 +27,7 @@ def fill(store: Store, home: Home) -> None:
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     EmbeddingTable.create(home.embeddings, ENCODER, DIM).append(names, vectors)
     for name in names:
-        store.catalogue.mark_ready(name, ENCODER, 60.0, None)
+        store.catalogue.mark_ready(name, ENCODER, MediaFacts(duration_s=60.0))
     for genre, country in GENRES.items():
         for viewer in range(VIEWERS_PER_GENRE):
             seen = rng.choice(PER_GENRE, PER_GENRE // 2, replace=False)

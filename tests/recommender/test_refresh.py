@@ -11,7 +11,7 @@ from filelock import FileLock
 
 from data.embeddings import EmbeddingTable
 from data.home import Home
-from data.schema import Video
+from data.schema import MediaFacts, Video
 from data.store import Store
 from recommender.engine import Engine, query_now
 from recommender.refresh import GateError, RefreshError, refresh
@@ -66,15 +66,24 @@ def test_events_about_removed_videos_do_no_harm(world: Store, home: Home) -> Non
     assert serves(home, world, report.release_id)
 
 
-def test_the_index_is_of_the_encoder_that_most_videos_have(world: Store, home: Home) -> None:
+def test_releases_go_on_with_the_old_encoder_until_the_new_one_has_seen_all(world: Store, home: Home) -> None:
     names = world.catalogue.ids()
-    EmbeddingTable.create(home.embeddings, "encoder-2", 4).append(names, np.eye(4)[np.arange(len(names)) % 4])
-    for name in names[:10]:
-        world.catalogue.mark_ready(name, "encoder-2", None, None)
-    assert refresh(world, home, SETTINGS).facts["encoder"] == ENCODER
-    for name in names[10:20]:
-        world.catalogue.mark_ready(name, "encoder-2", None, None)
-    assert refresh(world, home, SETTINGS).facts["index"] == "flat/4"
+    served = refresh(world, home, SETTINGS).release_id
+    newer = EmbeddingTable.create(home.embeddings, "encoder-2", 4)
+
+    def encode(some: list[str]) -> None:
+        newer.append(some, np.eye(4)[np.arange(len(some)) % 4])
+        for name in some:
+            world.catalogue.mark_ready(name, "encoder-2", MediaFacts())
+        assert serves(home, world, served), "encoding changes nothing that is served"
+
+    encode(names[:25])
+    halfway = refresh(world, home, SETTINGS)
+    assert halfway.facts["encoder"] == ENCODER and halfway.facts["counts"]["embeddings"] == len(names)
+    served = halfway.release_id
+    encode(names[25:])
+    assert refresh(world, home, SETTINGS).facts["encoder"] == "encoder-2"
+    assert refresh(world, home, SETTINGS).facts["index"] == "flat/4", "no vector of the old one is among them"
 
 
 def add_a_number_that_is_too_large(store: Store) -> None:
