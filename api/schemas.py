@@ -192,6 +192,9 @@ class VideoOut(BaseModel):
     state: str
     reason: str | None
     encoder_id: str | None
+    frames_decoded: int | None
+    distinct_share: float | None
+    quality: Literal["good", "damaged", "few_frames", "still", "blank"] | None
 
 
 class VideosAnswer(BaseModel):

@@ -460,8 +460,8 @@ def test_a_new_video_gets_the_labels_that_were_learnt(store: Store, home: Home, 
 
 
 def test_what_was_seen_of_a_file_is_stored_with_its_video(store: Store, home: Home, originals: list[Path]) -> None:
-    black = write_video(home.root / "black.mp4", frames=24, picture_of=lambda _: np.zeros((240, 320, 3), np.uint8))
-    good, blank, twin = add(store, home, [originals[0], black, originals[0]])
+    grey = write_video(home.root / "grey.mp4", frames=24, picture_of=lambda _: np.full((240, 320, 3), 60, np.uint8))
+    good, blank, twin = add(store, home, [originals[0], grey, originals[0]])
     embed(store, home, encoder=StubEncoder())
 
     seen = records(store)
