@@ -5,6 +5,7 @@ libav parses what strangers uploaded, so nothing else should call it on files th
 """
 
 import math
+import resource
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -59,6 +60,7 @@ NOISE_OF_ALL = 0.5
 NOISE = 12
 #: Share of values beyond the noise that makes another picture: a bird in the sky does, some pixels of ringing do not.
 SMALLEST_PART = 1e-4
+TOO_LITTLE_MEMORY = "decoding needs more memory than the limit"
 PLAUSIBLE_PIXEL_ASPECT = (0.25, 4.0)
 
 av.logging.set_level(None)  # what libav complains of is told by our own reasons
@@ -105,12 +107,33 @@ def _pictures(path: Path, wanted: Wanted, settings: DecodeSettings) -> MediaSamp
         if info.duration_s is None:
             start, duration = _measured(path, settings, info)
             info = replace(info, duration_s=duration)
-        return _sample(path, settings, info, start, wanted)
+        sample = _sample(path, settings, info, start, wanted)
+        if sample.quality is Quality.DAMAGED and _short_of_memory(info):
+            raise MemoryError
+        return sample
+    except MediaError as error:
+        if error.reason is Reason.UNDECODABLE and _short_of_memory(info):
+            raise MediaError(Reason.OUT_OF_MEMORY, TOO_LITTLE_MEMORY) from error
+        raise
     except MemoryError as error:
-        raise MediaError(Reason.OUT_OF_MEMORY, "decoding needs more memory than the limit") from error
+        raise MediaError(Reason.OUT_OF_MEMORY, TOO_LITTLE_MEMORY) from error
     except (av.FFmpegError, IndexError, ValueError) as error:
         # PyAV answers some damaged headers with errors of its own, not FFmpeg's (found by altering bytes at random).
         raise MediaError(Reason.UNDECODABLE, _message(error)) from error
+
+
+def _short_of_memory(info: MediaInfo) -> bool:
+    """Whether one more picture would not have fitted under this process's memory limit.
+
+    Some decoders answer a failed allocation with a damaged frame instead of an error: without this question the file
+    would be blamed for what the limit did.
+    """
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    status = Path("/proc/self/status")
+    if limit == resource.RLIM_INFINITY or not status.exists():
+        return False
+    peak = next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmPeak:"))
+    return peak * 1024 + 4 * info.width * info.height > limit
 
 
 def _sample(path: Path, settings: DecodeSettings, info: MediaInfo, start: float, wanted: Wanted) -> MediaSample:

@@ -25,6 +25,7 @@ from data.home import Home
 from data.schema import Event, MediaFacts, Video
 from data.store import Catalogue, Store
 from embedder.batch import embed
+from embedder.media import Clip, Wanted
 from recommender.refresh import refresh
 from tests.api.conftest import fill
 
@@ -303,11 +304,14 @@ class Colours:
 
     id = "test/colours"
     dim = 48
-    frames = 4
+    device = "cpu"
+    wants = Wanted(frames=4)
 
-    def encode(self, clips: Sequence[np.ndarray]) -> np.ndarray:
+    def encode(self, clips: Sequence[Clip]) -> np.ndarray:
         samples = [
-            [frame[y::2, x::2].mean(axis=(0, 1)) for frame in clip for y in (0, 1) for x in (0, 1)] for clip in clips
+            [frame[y::2, x::2].mean(axis=(0, 1)) for frame in frames for y in (0, 1) for x in (0, 1)]
+            for frames in (clip.frames for clip in clips)
+            if frames is not None
         ]
         vectors = np.array(samples, np.float32).reshape(len(clips), self.dim)
         return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)

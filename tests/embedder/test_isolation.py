@@ -171,6 +171,7 @@ ORPHAN = """
 import sys
 from embedder.decode_settings import DecodeSettings
 from embedder.isolation import DecodePool
+from embedder.media import Wanted
 DecodePool(1, time_limit_s=600, settings=DecodeSettings(exact_megapixels=1e9)).read(sys.argv[1], Wanted(frames=16))
 """
 
