@@ -29,7 +29,6 @@ log = logging.getLogger(__name__)
 PIXEL_MEAN = 127.0
 PIXEL_SCALE = 128.0
 DIM = 1280
-CLASSES = 1000
 #: Frames that go through the network at once. On a CPU more are slower: the activations leave the cache.
 CPU_BATCH = 16
 CUDA_BATCH = 256
