@@ -74,6 +74,7 @@ class EmbedReport:
     `failed`: by reason; `retried_later` of them are tried again by a later run."""
 
     encoder_id: str
+    licence: str  # of the encoder's weights
     encoded: int = 0
     reused: int = 0
     failed: Counter[Reason] = field(default_factory=Counter)
@@ -193,7 +194,7 @@ class _Run:
         advance: Advance,
         labels: LabelSettings,
     ) -> None:
-        self.report = EmbedReport(encoder.id)
+        self.report = EmbedReport(encoder.id, encoder.licence)
         self._catalogue = store.catalogue
         self._home = home
         self._settings = settings

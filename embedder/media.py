@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+#: What turned files into frames and sound, as it stands in the ids of encoders.
+DECODER = "pyav"
 #: Short side, in pixels, of every sampled frame. The centre 224 of it is the 0.875 centre crop of the encoder.
 SHORT_SIDE = 256
 #: Longest long side of a sampled frame; a picture that is wider than 4 : 1 is squeezed to it.

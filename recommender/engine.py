@@ -134,6 +134,17 @@ class Engine:
         ranked = self.pipeline.rank(asked, Trace() if trace is None else trace, only)
         return ranked.take(np.arange(min(query.limit, len(ranked))))
 
+    def nearest(self, vector: np.ndarray, query: Query) -> Ranked:
+        """The videos whose looks lie nearest to a vector (D,) float32 of length 1 of the release's encoder, among
+        those that may be shown in this request; scores are cosines. Raises ValueError for another D."""
+        index = self.release.index
+        if vector.shape != (index.dim,):
+            raise ValueError(f"the vectors of this release have {index.dim} numbers, this one has {vector.shape}")
+        eligible = self.pipeline.eligible(query)[index.ids]
+        columns, cosines = index.search(vector[None], query.limit, eligible)
+        found = columns[0] >= 0
+        return Ranked(columns[0][found], cosines[0][found], np.zeros(int(found.sum()), np.uint8))
+
     # ---- Why -----------------------------------------------------------------------------------------------
 
     def why(self, query: Query, video_id: str) -> dict[str, Any]:

@@ -34,6 +34,7 @@ app.command()(videos.embed)
 app.command()(releases.refresh)
 app.command()(ask.recommend)
 app.command()(ask.similar)
+app.command()(ask.search)
 app.command()(ask.why)
 app.command()(serving.serve)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})(

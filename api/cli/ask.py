@@ -1,4 +1,4 @@
-"""`watchnext recommend|similar|why`: the questions of the API, asked without a server."""
+"""`watchnext recommend|similar|search|why`: the questions of the API, asked without a server."""
 
 import re
 import time
@@ -61,6 +61,39 @@ def similar(
     value = {"video_id": video, "items": items, "warnings": trace.warnings, "release": release_facts(engine)}
     rows = [_row(item, ", ".join(item["sources"])) for item in items]
     show(value, json, ("rank", "video", "title", "labels", "score", "found by"), rows)
+
+
+def search(text: str, limit: LimitOption = 10, json: JsonOption = False) -> None:
+    """Find videos by what is asked in words; for encoders that understand them: `text`, `fused`, `hub:` with a text
+    tower."""
+    from api.answer import NO_REASONS, NOBODY, items_of, release_facts
+    from embedder.encoders import TextTower, load_encoder
+    from recommender.pipeline.stages import Query, Trace
+
+    if not text.strip():
+        raise typer.BadParameter("there is nothing to look for", param_hint="TEXT")
+    work = Workspace()
+    settings, engine = work.settings.embed.encoder, work.engine
+    encoder = load_encoder(settings, work.home)
+    if not isinstance(encoder, TextTower):
+        raise typer.BadParameter(
+            f"the encoder {settings.name} understands no words; set embed.encoder.name to one that does, then run"
+            " `watchnext embed` and `watchnext refresh`",
+            param_hint="TEXT",
+        )
+    served = engine.release.manifest["encoder"]
+    if served != encoder.id:
+        raise typer.BadParameter(
+            f"the served release was made with {served}, not with {encoder.id}; run `watchnext embed` and `watchnext"
+            " refresh`",
+            param_hint="TEXT",
+        )
+    query, trace = Query(NOBODY, limit, time.time()), Trace()
+    found = engine.nearest(encoder.encode_texts([text])[0], query)
+    items = items_of(engine, query, found, trace, skip=NO_REASONS)
+    value = {"text": text, "items": items, "release": release_facts(engine)}
+    rows = [_row(item, "")[:-1] for item in items]
+    show(value, json, ("rank", "video", "title", "labels", "score"), rows)
 
 
 def why(user: str, video: str, json: JsonOption = False) -> None:

@@ -109,6 +109,7 @@ def embed(json: JsonOption = False) -> None:
         show_json(
             {
                 "encoder": report.encoder_id,
+                "licence": report.licence,
                 "encoded": report.encoded,
                 "reused": report.reused,
                 "failed": failed,
@@ -117,6 +118,7 @@ def embed(json: JsonOption = False) -> None:
             }
         )
         return
+    typer.echo(f"encoder {report.encoder_id}, licence of its weights: {report.licence}")
     reasons = f" ({', '.join(f'{count} {reason}' for reason, count in failed.items())})" if failed else ""
     typer.echo(
         f"{report.encoded:,} encoded, {report.reused:,} reused, {sum(failed.values()):,} failed{reasons}"

@@ -6,20 +6,42 @@ nothing of files or catalogues.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Annotated, Literal, Protocol, runtime_checkable
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from data.home import Home
 from embedder.media import Clip, Wanted
 
-__all__ = ["Encoder", "EncoderError", "EncoderSettings", "Pooling", "load_encoder"]
+__all__ = ["Encoder", "EncoderError", "EncoderSettings", "Pooling", "TextTower", "load_encoder"]
 
 #: How the features of a video's frames become one vector: see `embedder.encoders.pooling`.
 Pooling = Literal["mean", "mean+std", "mean+diff", "mean+std+diff"]
 #: Measured best on clips whose labels are what moves in them (docs/quality.md).
 BEST_POOLING: Pooling = "mean+std+diff"
+
+SHIPPED = ("efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2", "handcrafted", "audio", "text")
+FUSED = "fused"
+#: What stands before the name of a model of the hub, or of a folder with one.
+HUB = "hub:"
+
+
+def _known_name(name: str) -> str:
+    if name in (*SHIPPED, FUSED) or (len(name) > len(HUB) and name.startswith(HUB)):
+        return name
+    raise ValueError(f"no encoder {name!r}; there are {', '.join((*SHIPPED, FUSED))} and {HUB}NAME or {HUB}FOLDER")
+
+
+def _known_parts(parts: dict[str, float]) -> dict[str, float]:
+    if not parts:
+        raise ValueError("a fused encoder has at least one part")
+    for name, weight in parts.items():
+        if _known_name(name) == FUSED:
+            raise ValueError("fused cannot be a part of itself")
+        if not 0 < weight < float("inf"):
+            raise ValueError(f"the weight of {name} is {weight}; it must be above 0")
+    return parts
 
 
 class EncoderSettings(BaseModel):
@@ -27,13 +49,18 @@ class EncoderSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: Literal["efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2"] = Field(
-        default="efficientnet-lite0", description="the network"
+    name: Annotated[str, AfterValidator(_known_name)] = Field(
+        default="efficientnet-lite0", description="which one: a shipped one, `fused`, or `hub:` and a name or folder"
     )
     frames: int = Field(default=16, ge=1, le=256, description="frames sampled from each video")
-    pooling: Pooling = Field(default=BEST_POOLING, description="how frame features become one vector")
+    pooling: Pooling | None = Field(
+        default=None, description="how frame features become one vector; none: what is best for the encoder"
+    )
     dim: int = Field(
-        default=1280, ge=8, le=16384, description="dimensions of a pooled vector at most; longer ones are projected"
+        default=1280, ge=8, le=16384, description="dimensions of a vector at most; longer ones are projected"
+    )
+    parts: Annotated[dict[str, float], AfterValidator(_known_parts)] = Field(
+        default={"efficientnet-lite0": 0.6, "text": 0.3, "audio": 0.1}, description="parts of `fused` and their weights"
     )
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto: CUDA where there is a device")
     threads: int = Field(default=0, ge=0, description="threads of the network on a CPU; 0: as many as cores")
@@ -48,7 +75,7 @@ class Encoder(Protocol):
 
     `id` names everything that moves a vector: weights, dtype, runtime, preprocessing, decoder, frames, pooling; at
     most 200 characters. Vectors of two ids never meet in one table. `dim`: length of a vector. `device`: where it
-    runs. `wants`: what it asks for of each video.
+    runs. `licence`: of its weights. `wants`: what it asks for of each video.
     """
 
     @property
@@ -61,6 +88,9 @@ class Encoder(Protocol):
     def device(self) -> str: ...
 
     @property
+    def licence(self) -> str: ...
+
+    @property
     def wants(self) -> Wanted: ...
 
     def encode(self, clips: Sequence[Clip]) -> np.ndarray:
@@ -71,13 +101,52 @@ class Encoder(Protocol):
         ...
 
 
+@runtime_checkable
+class TextTower(Protocol):
+    """An encoder that understands words too: its vectors of texts compare with its vectors of videos."""
+
+    def encode_texts(self, texts: Sequence[str]) -> np.ndarray:
+        """(N, dim) float32, each row of length 1."""
+        ...
+
+
 def load_encoder(settings: EncoderSettings, home: Home) -> Encoder:
     """The encoder on the best device of this machine, or the one that is asked for. The first call on a CPU exports
     the network (seconds). Raises EncoderError when it cannot be had here."""
+    if settings.name != FUSED:
+        return _load_one(settings, home)
+    from embedder.encoders.fused import fused
+
+    parts = {
+        name: (_load_one(settings.model_copy(update={"name": name}), home), weight)
+        for name, weight in settings.parts.items()
+    }
+    return fused(parts, settings.dim)
+
+
+def _load_one(settings: EncoderSettings, home: Home) -> Encoder:
+    device = "cuda" if settings.device == "cuda" or (settings.device == "auto" and has_cuda()) else "cpu"
+    if settings.name == "handcrafted":
+        from embedder.encoders.handcrafted import HandcraftedEncoder
+
+        return HandcraftedEncoder(settings.frames, settings.dim)
+    if settings.name == "audio":
+        from embedder.encoders.audio import AudioEncoder
+
+        return AudioEncoder(settings.dim)
+    if settings.name == "text":
+        from embedder.encoders.text import TextEncoder
+
+        return TextEncoder(device, settings.dim)
+    if settings.name.startswith(HUB):
+        from embedder.encoders.hub import load_hub_encoder
+
+        name = settings.name.removeprefix(HUB)
+        return load_hub_encoder(name, device, settings.frames, settings.pooling, settings.dim)
     from embedder.encoders import efficientnet
 
-    view = efficientnet.View(settings.frames, settings.pooling, settings.dim)
-    if settings.device == "cuda" or (settings.device == "auto" and has_cuda()):
+    view = efficientnet.View(settings.frames, settings.pooling or BEST_POOLING, settings.dim)
+    if device == "cuda":
         return efficientnet.on_torch(settings.name, view)
     return efficientnet.on_onnxruntime(home.models, settings.name, view, settings.threads)
 

@@ -20,7 +20,7 @@ from data.files import CorruptFileError, replacing, sha256_of, verify_checksum, 
 from embedder.encoders import BEST_POOLING, EncoderError, Pooling
 from embedder.encoders.pooling import normalised, pooled, pooled_dim
 from embedder.encoders.projection import projected
-from embedder.media import SHORT_SIDE, Clip, Wanted
+from embedder.media import DECODER, SHORT_SIDE, Clip, Wanted
 
 log = logging.getLogger(__name__)
 
@@ -31,11 +31,8 @@ PIXEL_SCALE = 128.0
 DIM = 1280
 #: Frames that go through the network at once. On a CPU more are slower: the activations leave the cache.
 CPU_BATCH = 16
-CUDA_BATCH = 256
 #: Part of the exported file's name: count it up when `efficientnet_torch` changes what it computes.
 EXPORT_VERSION = 2
-
-DECODER = "pyav"
 
 
 @dataclass(frozen=True)
@@ -87,16 +84,19 @@ class View:
 
 
 class _Runtime(Protocol):
-    """Where a network runs. `run`: (N, crop, crop, 3) uint8 -> features (N, 1280), logits (N, 1000), float32."""
+    """Where a network runs. `run`: parts (n, crop, crop, 3) uint8, at least one -> features (N, 1280) and logits
+    (N, 1000), float32, of all their pictures."""
 
     name: str  # "dtype/runtime", as it stands in the encoder id
     device: str
 
-    def run(self, pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]: ...
+    def run(self, pictures: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]: ...
 
 
 class EfficientNetEncoder:
     """Implements `encoders.Encoder`; built by `on_onnxruntime` or `on_torch`."""
+
+    licence = "Apache-2.0"
 
     def __init__(self, variant: Variant, runtime: _Runtime, view: View) -> None:
         self._variant = variant
@@ -120,13 +120,13 @@ class EfficientNetEncoder:
         if not clips:
             return np.zeros((0, self.dim), np.float32)
         pictures = [centre_crop(clip.frames, self._variant.crop) for clip in clips]
-        features, _ = self._runtime.run(np.concatenate(pictures))
+        features, _ = self._runtime.run(pictures)
         vectors = pooled(features, [len(clip) for clip in pictures], self._view.pooling)
         return normalised(projected(vectors, self.dim))
 
     def classify_pictures(self, pictures: np.ndarray) -> np.ndarray:
         """ImageNet-1k probabilities (N, 1000) float32 of pictures (N, H, W, 3) uint8 RGB, the short side 256."""
-        _, logits = self._runtime.run(centre_crop(pictures, self._variant.crop))
+        _, logits = self._runtime.run([centre_crop(pictures, self._variant.crop)])
         exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
         return exponentials / exponentials.sum(axis=1, keepdims=True)
 
@@ -167,10 +167,13 @@ class _OnnxRuntime:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
-    def run(self, pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def run(self, pictures: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         outputs = [
-            self._session.run(["features", "logits"], {"pictures": np.ascontiguousarray(batch)})
-            for batch in _batches(pictures, CPU_BATCH)
+            self._session.run(
+                ["features", "logits"], {"pictures": np.ascontiguousarray(part[start : start + CPU_BATCH])}
+            )
+            for part in pictures
+            for start in range(0, len(part), CPU_BATCH)
         ]
         return np.concatenate([part[0] for part in outputs]), np.concatenate([part[1] for part in outputs])
 
@@ -216,25 +219,14 @@ class _Torch:
         import torch
 
         from embedder.encoders import efficientnet_torch
+        from embedder.encoders.torch_device import TorchDevice
 
-        self._torch = torch
+        self._runtime = TorchDevice(device, dtype)
         self.device = device
-        dtypes = {"bf16": torch.bfloat16, "fp32": torch.float32}
-        network = efficientnet_torch.load_network(variant).to(device, dtypes[dtype])
+        self.name = self._runtime.name
+        network = efficientnet_torch.load_network(variant).to(self._runtime.device, self._runtime.dtype)
         self._network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.name = f"{dtype}/torch-{device}"
 
-    def run(self, pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        features, logits = [], []
-        with self._torch.inference_mode():
-            for batch in _batches(pictures, CUDA_BATCH):
-                # Bytes travel to the device, numbers are made there.
-                on_device = self._torch.from_numpy(np.ascontiguousarray(batch)).to(self.device)
-                outputs = self._network(on_device)
-                features.append(outputs[0].float().cpu().numpy())
-                logits.append(outputs[1].float().cpu().numpy())
-        return np.concatenate(features), np.concatenate(logits)
-
-
-def _batches(pictures: np.ndarray, size: int) -> list[np.ndarray]:
-    return [pictures[start : start + size] for start in range(0, len(pictures), size)]
+    def run(self, pictures: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        features, logits = self._runtime.run(self._network, pictures)
+        return features, logits

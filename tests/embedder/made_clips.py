@@ -100,6 +100,7 @@ class StubEncoder:
     id = "stub/mean-colour"
     dim = 12
     device = "cpu"
+    licence = "none"
     wants = Wanted(frames=4)
 
     def __init__(self) -> None:

@@ -478,6 +478,7 @@ class Reader:
     id = "stub/letters"
     dim = 26
     device = "cpu"
+    licence = "none"
     wants = Wanted(text=True)
 
     def __init__(self) -> None:

@@ -1,0 +1,354 @@
+"""Image and video models of transformers as encoders, from a local folder or from the hub.
+
+Only safetensors are loaded and no code of a repository is run. A picture is prepared on the device, with the numbers
+that stand in the model's own preprocessing file: the processors of transformers would need torchvision. What is loaded
+is a folder whose bytes are in the encoder's id. Knows nothing of files with videos in them.
+"""
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+
+from data.files import sha256_of
+from embedder.encoders import EncoderError, Pooling
+from embedder.encoders.pooling import normalised, pooled, pooled_dim
+from embedder.encoders.projection import projected
+from embedder.media import DECODER, SHORT_SIDE, Clip, Wanted
+
+log = logging.getLogger(__name__)
+
+PREPROCESSING_FILES = ("preprocessor_config.json", "video_preprocessor_config.json", "processor_config.json")
+#: What is fetched of a repository: never code, never pickled weights.
+FETCHED = ["*.json", "*.safetensors", "*.txt", "*.model", "README.md"]
+#: Parts of models whose outputs are not looked at, and which some files therefore lack.
+UNUSED = ("pooler.", "predictor.")
+#: The filters of PIL that preprocessing files name by number, as torch has them (it has no Lanczos).
+RESAMPLING = {1: "bicubic", 2: "bilinear", 3: "bicubic"}
+
+
+@dataclass(frozen=True)
+class Family:
+    """How a kind of model is asked. `pictures`: the method or output that holds a picture's (or clip's) features;
+    `video`: whether its input is a whole clip (N, T, 3, H, W) instead of single pictures; `input`: its name;
+    `text`: whether it has a text tower whose vectors compare with them; `padding`: of the texts."""
+
+    pictures: str
+    video: bool = False
+    input: str = "pixel_values"
+    text: bool = False
+    padding: str | bool = True
+
+
+FAMILIES: dict[str, Family] = {
+    # Trained with texts padded to the longest length: other paddings give other vectors.
+    "siglip": Family("get_image_features", text=True, padding="max_length"),
+    "clip": Family("get_image_features", text=True),
+    "siglip_vision_model": Family("pooler_output"),
+    "clip_vision_model": Family("pooler_output"),
+    "dinov2": Family("pooler_output"),
+    "dinov2_with_registers": Family("pooler_output"),
+    "dinov3_vit": Family("pooler_output"),
+    "vit": Family("first_token"),
+    "videomae": Family("mean_token", video=True),
+    "vivit": Family("first_token", video=True),
+    "timesformer": Family("first_token", video=True),
+    "vjepa2": Family("mean_token", video=True, input="pixel_values_videos"),
+    "videoprism": Family(
+        "get_video_features", video=True, input="pixel_values_videos", text=True, padding="max_length"
+    ),
+    "videoprism_vision_model": Family("mean_token", video=True, input="pixel_values_videos"),
+    "xclip": Family("get_video_features", video=True, text=True),
+}
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """From frames to a network's input, as a model's own file has it: resize, centre crop, scale, normalise.
+
+    `resize`: None, (shortest side,) or (height, width); `crop`: None or (height, width), a square where the file
+    leaves oblong pictures, so that videos of all shapes make one batch; `resample`: of `RESAMPLING`; `scale`: what
+    bytes are multiplied with; `offset`: what is subtracted afterwards, before mean and std.
+    """
+
+    resize: tuple[int, ...] | None
+    crop: tuple[int, int] | None
+    resample: str
+    scale: float
+    offset: float
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @classmethod
+    def of(cls, folder: Path) -> "Preprocessing":
+        """Raises EncoderError when the folder has no preprocessing file or it cannot be understood."""
+        for name in PREPROCESSING_FILES:
+            if not (folder / name).is_file():
+                continue
+            try:
+                values = orjson.loads((folder / name).read_bytes())
+                values = values.get("image_processor") or values.get("video_processor") or values
+                return cls._read(values)
+            except (orjson.JSONDecodeError, AttributeError, KeyError, TypeError, ValueError) as error:
+                raise EncoderError(f"{name} is no preprocessing that can be read: {error!r}") from error
+        raise EncoderError(f"there is no {PREPROCESSING_FILES[0]} beside the weights: how pictures go in is unknown")
+
+    @classmethod
+    def _read(cls, values: dict[str, Any]) -> "Preprocessing":
+        resize: tuple[int, ...] | None = None
+        if values.get("do_resize", True):
+            size = values["size"]
+            if isinstance(size, int):
+                resize = (size,)
+            elif "shortest_edge" in size:
+                resize = (int(size["shortest_edge"]),)
+            else:
+                resize = (int(size["height"]), int(size["width"]))
+        crop = None
+        if values.get("do_center_crop", False):
+            side: Any = values.get("crop_size") or values["size"]
+            if isinstance(side, dict):
+                height = int(side["height"] if "height" in side else side["shortest_edge"])
+                crop = (height, int(side.get("width", height)))
+            else:
+                crop = (int(side), int(side))
+        elif resize is not None and len(resize) == 1:
+            crop = (resize[0], resize[0])
+        normalises = values.get("do_normalize", True)
+        scale = float(values.get("rescale_factor", 1 / 255)) if values.get("do_rescale", True) else 1.0
+        # ViViT's files have an offset: bytes go to -1..1 before they are normalised.
+        return cls(
+            resize=resize,
+            crop=crop,
+            resample=RESAMPLING[int(values.get("resample", 2))],
+            scale=scale,
+            offset=1.0 if values.get("offset", False) else 0.0,
+            mean=tuple(values["image_mean"]) if normalises else (0.0, 0.0, 0.0),
+            std=tuple(values["image_std"]) if normalises else (1.0, 1.0, 1.0),
+        )
+
+    def apply(self, frames: Any, dtype: Any) -> Any:
+        """(T, 3, h, w) of a torch tensor of frames (T, H, W, 3) uint8, on its device, as `dtype`."""
+        import torch
+        from torch.nn import functional
+
+        pictures = frames.permute(0, 3, 1, 2).float()
+        if self.resize is not None:
+            height, width = pictures.shape[2:]
+            factor = self.resize[0] / min(height, width)
+            target = self.resize if len(self.resize) == 2 else (round(height * factor), round(width * factor))
+            pictures = functional.interpolate(
+                pictures, size=target, mode=self.resample, antialias=True, align_corners=False
+            ).clamp(0, 255)
+        if self.crop is not None:
+            pictures = _cropped(pictures, *self.crop)
+        mean = torch.tensor(self.mean, device=pictures.device)[:, None, None]
+        std = torch.tensor(self.std, device=pictures.device)[:, None, None]
+        return ((pictures * self.scale - self.offset - mean) / std).to(dtype)
+
+
+def _cropped(pictures: Any, height: int, width: int) -> Any:
+    """The centre of pictures (T, 3, H, W); what lies outside of them is black."""
+    from torch.nn import functional
+
+    short = [max(0, wanted - there) for wanted, there in zip((height, width), pictures.shape[2:], strict=True)]
+    if any(short):
+        up, left = short[0] // 2, short[1] // 2
+        pictures = functional.pad(pictures, (left, short[1] - left, up, short[0] - up))
+    top, left = (pictures.shape[2] - height) // 2, (pictures.shape[3] - width) // 2
+    return pictures[:, :, top : top + height, left : left + width]
+
+
+class HubEncoder:
+    """Implements `encoders.Encoder` with a model of `FAMILIES`; built by `load_hub_encoder`."""
+
+    def __init__(
+        self, folder: Path, shown_name: str, device: str, frames: int, pooling: Pooling | None, dim: int
+    ) -> None:
+        from embedder.encoders.torch_device import TorchDevice
+        from embedder.encoders.transformers_models import load_model
+
+        config = _config_of(folder)
+        self._family = FAMILIES[config["model_type"]]
+        self._preprocessing = Preprocessing.of(folder)
+        self._runtime = TorchDevice(device)
+        unused = () if self._family.pictures == "pooler_output" else UNUSED
+        self._model = load_model(folder, self._runtime.dtype, unused).to(self._runtime.device)
+        self._folder = folder
+        self._tokens: Any = None
+        self.device = device
+        self.licence = licence_of(folder)
+        frames = _clip_length(self._model.config, frames) if self._family.video else frames
+        self.wants = Wanted(frames=frames)
+        self._pooling = None if self._family.video else (pooling or "mean")
+        probe = np.zeros((frames if self._family.video else 1, SHORT_SIDE, SHORT_SIDE, 3), np.uint8)
+        features = self._features([probe]).shape[1]
+        self._long = pooled_dim(features, self._pooling) if self._pooling else features
+        self.dim = min(self._long, dim)
+        weights = _hash_of(folder)
+        pooled_as = self._pooling or "clip"
+        self.id = (
+            f"hub:{shown_name[-80:]}@{weights[:8]}/{self._runtime.name}/of-{SHORT_SIDE}/{DECODER}/{frames}f/{pooled_as}"
+        )
+        if self.dim < self._long:
+            self.id += f"-dct{self.dim}"
+
+    def encode(self, clips: Sequence[Clip]) -> np.ndarray:
+        """(N, dim) float32, each row of length 1, from the frames of N clips. Raises ValueError for one without."""
+        if not clips:
+            return np.zeros((0, self.dim), np.float32)
+        frames = []
+        for clip in clips:
+            if clip.frames is None or len(clip.frames) == 0:
+                raise ValueError("a clip needs frames (T, H, W, 3) uint8")
+            frames.append(clip.frames)
+        features = self._features(frames)
+        if self._pooling:
+            features = pooled(features, [len(pictures) for pictures in frames], self._pooling)
+        return normalised(projected(features, self.dim))
+
+    def _features(self, clips: Sequence[np.ndarray]) -> np.ndarray:
+        """Float32, (number of all frames, D), or (number of clips, D) of a video model."""
+
+        def prepare(frames: Any) -> Any:
+            pictures = self._preprocessing.apply(frames, self._runtime.dtype)
+            return pictures[None] if self._family.video else pictures
+
+        if self._family.video:
+            clips = [_with_length(clip, self.wants.frames) for clip in clips]
+        (features,) = self._runtime.run(self._forward, clips, prepare)
+        return features
+
+    def _forward(self, pictures: Any) -> tuple[Any, ...]:
+        family = self._family
+        inputs = {family.input: pictures}
+        if family.pictures.startswith("get_"):
+            return (_pooler_output(getattr(self._model, family.pictures)(**inputs)),)
+        if self._model.config.model_type == "vjepa2":
+            inputs["skip_predictor"] = True
+        outputs = self._model(**inputs)
+        if family.pictures == "pooler_output":
+            return (outputs.pooler_output,)
+        states = outputs.last_hidden_state
+        return (states[:, 0] if family.pictures == "first_token" else states.mean(dim=1),)
+
+    def _encode_texts(self, texts: Sequence[str]) -> np.ndarray:
+        import torch
+
+        from embedder.encoders.transformers_models import load_tokenizer
+
+        if self._tokens is None:
+            self._tokens = load_tokenizer(self._folder)
+        longest = self._model.config.text_config.max_position_embeddings
+        tokens = self._tokens(
+            list(texts), padding=self._family.padding, truncation=True, max_length=longest, return_tensors="pt"
+        ).to(self._runtime.device)
+        with torch.inference_mode():
+            features = _pooler_output(self._model.get_text_features(**tokens)).float().cpu().numpy()
+        # A text has no motion: beside its block of means the other blocks of a pooled vector are zero.
+        features = np.pad(normalised(features), ((0, 0), (0, self._long - features.shape[1])))
+        return normalised(projected(features, self.dim))
+
+
+class HubEncoderWithText(HubEncoder):
+    """With the model's own text tower: pictures are found by what is asked in words."""
+
+    def encode_texts(self, texts: Sequence[str]) -> np.ndarray:
+        """(N, dim) float32, each row of length 1."""
+        if not texts:
+            return np.zeros((0, self.dim), np.float32)
+        return self._encode_texts(texts)
+
+
+def load_hub_encoder(
+    name: str, device: str, frames: int = 16, pooling: Pooling | None = None, dim: int = 1280
+) -> HubEncoder:
+    """The model of a folder or of the hub. Raises EncoderError when it cannot be had or is of no known family.
+
+    `name`: a folder that exists, or a repository, with "@revision" if one is meant. `frames`: a video model takes as
+    many as it was trained with instead. `pooling`: None: mean, so that texts compare best.
+    """
+    if find_spec("transformers") is None:
+        raise EncoderError("hub models need transformers: pip install 'watchnext[hub]'")
+    folder = Path(name) if Path(name).is_dir() else _fetched(name)
+    config = _config_of(folder)
+    family = FAMILIES.get(config.get("model_type", ""))
+    if family is None:
+        raise EncoderError(
+            f"{name} is a model of the type {config.get('model_type')!r}; there are {', '.join(sorted(FAMILIES))}"
+        )
+    if not list(folder.glob("*.safetensors")):
+        raise EncoderError(f"{name} has no safetensors: other weights are not loaded, they may run code")
+    shown = folder.resolve().name if Path(name).is_dir() else name
+    encoder = (HubEncoderWithText if family.text else HubEncoder)(folder, shown, device, frames, pooling, dim)
+    log.info("%s: weights under the licence %s", shown, encoder.licence)
+    return encoder
+
+
+def licence_of(folder: Path) -> str:
+    """The licence that the model's card names, "unknown" where it names none."""
+    from huggingface_hub import ModelCard
+
+    try:
+        data = ModelCard.load(folder / "README.md").data
+    except (OSError, ValueError):
+        return "unknown"
+    name = data.get("license_name") or data.get("license")
+    return str(name) if name else "unknown"
+
+
+def _fetched(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    from embedder.encoders.transformers_models import first_line
+
+    repository, _, revision = name.partition("@")
+    try:
+        return Path(snapshot_download(repository, revision=revision or None, allow_patterns=FETCHED))
+    except Exception as error:  # the hub's client raises errors of several libraries
+        raise EncoderError(f"{name} is no folder and could not be fetched from the hub: {first_line(error)}") from error
+
+
+def _config_of(folder: Path) -> dict[str, Any]:
+    try:
+        config = orjson.loads((folder / "config.json").read_bytes())
+    except (OSError, orjson.JSONDecodeError) as error:
+        raise EncoderError(f"{folder} has no config.json that can be read") from error
+    if not isinstance(config, dict):
+        raise EncoderError(f"{folder}/config.json is no object")
+    return config
+
+
+def _clip_length(config: Any, otherwise: int) -> int:
+    """Frames of the clips that a video model was trained with."""
+    vision = getattr(config, "vision_config", config)
+    for name in ("num_frames", "frames_per_clip"):
+        if getattr(vision, name, None):
+            return int(getattr(vision, name))
+    return otherwise
+
+
+def _with_length(frames: np.ndarray, length: int) -> np.ndarray:
+    """Exactly `length` frames, evenly out of those that there are."""
+    if len(frames) == length:
+        return frames
+    return frames[np.linspace(0, len(frames) - 1, length).round().astype(np.int64)]
+
+
+def _pooler_output(outputs: Any) -> Any:
+    return outputs.pooler_output if hasattr(outputs, "pooler_output") else outputs
+
+
+def _hash_of(folder: Path) -> str:
+    """sha256 over the names and contents of what moves a vector."""
+    digest = hashlib.sha256()
+    for file in sorted(folder.iterdir()):
+        if file.suffix in (".safetensors", ".json", ".txt", ".model"):
+            digest.update(f"{file.name}:{sha256_of(file)}\n".encode())
+    return digest.hexdigest()
