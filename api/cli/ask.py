@@ -64,8 +64,7 @@ def similar(
 
 
 def search(text: str, limit: LimitOption = 10, json: JsonOption = False) -> None:
-    """Find videos by what is asked in words; for encoders that understand them: `text`, `fused`, `hub:` with a text
-    tower."""
+    """Find videos by what is asked in words, among those that may be shown."""
     from api.answer import NO_REASONS, NOBODY, items_of, release_facts
     from embedder.encoders import TextTower, load_encoder
     from recommender.pipeline.stages import Query, Trace

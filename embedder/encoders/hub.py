@@ -342,7 +342,8 @@ def _with_length(frames: np.ndarray, length: int) -> np.ndarray:
 
 
 def _pooler_output(outputs: Any) -> Any:
-    return outputs.pooler_output if hasattr(outputs, "pooler_output") else outputs
+    """(N, D) of what a model's `get_..._features` returns: VideoPrism's has one token too many."""
+    return outputs.pooler_output.flatten(1)
 
 
 def _hash_of(folder: Path) -> str:

@@ -12,6 +12,8 @@ import pytest
 from api.cli import main
 from data.home import Home
 from tests.conftest import REPOSITORY
+from tests.embedder.made_clips import write_video
+from tests.embedder.made_models import save_model
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -160,6 +162,50 @@ def test_videos_go_from_files_to_neighbours(run: Run, shared_data: Path, tmp_pat
     failed = json.loads(fine(run("videos", "list", "--state", "failed", "--json")))["items"]
     assert [item["id"] for item in failed] == ["broken.mp4"] and failed[0]["reason"]
     assert "1 pending again" in fine(run("videos", "retry"))
+
+
+def test_another_encoder_takes_over_while_the_old_release_serves_and_words_find_videos(
+    run: Run, home: Home, tmp_path: Path
+) -> None:
+    clips = tmp_path / "clips"
+    clips.mkdir()
+    titles = {"one.mp4": "A puppy runs after its ball", "two.mp4": "The snooker final", "three.mp4": "Baking bread"}
+    for number, name in enumerate(titles):
+        write_video(clips / name, seed=number)
+    rows = "".join(f"{name},{title}\n" for name, title in titles.items())
+    (clips / "titles.csv").write_text("path,title\n" + rows)
+    fine(run("videos", "add", clips, "--labels", clips / "titles.csv"))
+    seeing = json.loads(fine(run("embed", "--json")))["encoder"]
+    fine(run("refresh"))
+    assert "understands no words" in run("search", "dog").stderr
+
+    (tmp_path / "watchnext.toml").write_text('[embed.encoder]\nname = "text"\n')
+    assert f"was made with {seeing}" in run("search", "dog").stderr
+    reading = fine(run("embed"))
+    assert "encoder minilm-l6-v2@" in reading and "licence of its weights: Apache-2.0" in reading and "3 encoded" in reading
+    assert json.loads(fine(run("similar", "one.mp4", "--json")))["items"], "the old release serves until the refresh"
+    assert json.loads(fine(run("releases", "show", "--json")))["encoder"] == seeing
+    fine(run("refresh"))
+    assert json.loads(fine(run("releases", "show", "--json")))["encoder"] != seeing
+
+    def found(text: str) -> list[str]:
+        return [item["video_id"] for item in json.loads(fine(run("search", text, "--json")))["items"]]
+
+    assert found("a dog playing")[0] == "one.mp4" and found("billiards")[0] == "two.mp4"
+    fine(run("videos", "hide", "one.mp4"))
+    assert found("a dog playing")[0] != "one.mp4"
+    assert "Baking bread" in fine(run("search", "cooking", "-n", "1"))
+    assert "nothing to look for" in run("search", " ").stderr
+
+
+def test_a_model_of_a_folder_encodes_and_its_licence_is_printed(run: Run, tmp_path: Path) -> None:
+    save_model(tmp_path / "model", "videomae", licence="cc-by-nc-4.0")
+    (tmp_path / "watchnext.toml").write_text('[embed.encoder]\nname = "hub:model"\n')
+    (tmp_path / "clips").mkdir()
+    write_video(tmp_path / "clips" / "one.mp4")
+    fine(run("videos", "add", tmp_path / "clips"))
+    told = fine(run("embed"))
+    assert "hub:model@" in told and "licence of its weights: cc-by-nc-4.0" in told and "1 encoded" in told
 
 
 def test_help_stands_on_every_level(run: Run) -> None:

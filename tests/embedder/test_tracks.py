@@ -48,7 +48,7 @@ def test_alike_sounds_are_near_whatever_their_volume(load: Callable[..., Encoder
     vectors = encoder.encode([Clip(sound=sound) for sound in (noise(1), noise(2), noise(1, 0.02), tone(300))])
     assert vectors.shape == (4, encoder.dim) and vectors.dtype == np.float32
     assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
-    assert vectors[0] @ vectors[1] > 0.99 and vectors[0] @ vectors[2] > 0.9 and vectors[0] @ vectors[3] < 0.8
+    assert vectors[0] @ vectors[1] > 0.95 and vectors[0] @ vectors[2] > 0.95 and vectors[0] @ vectors[3] < 0.5
 
 
 @pytest.mark.parametrize("samples", [1, 399, 401])
