@@ -27,6 +27,22 @@ def run(home: Home, tmp_path: Path) -> Run:
     return watchnext
 
 
+@pytest.fixture
+def run_here(home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Like `run`, in this process: for tests of many commands, each of which would import everything again."""
+    monkeypatch.setenv("WATCHNEXT_HOME", str(home.root))
+    monkeypatch.chdir(tmp_path)
+
+    def watchnext(*arguments: object) -> subprocess.CompletedProcess[str]:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as exit_:
+            main([str(argument) for argument in arguments])
+        told = capsys.readouterr()
+        return subprocess.CompletedProcess(arguments, int(exit_.value.code or 0), told.out, told.err)
+
+    return watchnext
+
+
 def fine(done: subprocess.CompletedProcess[str]) -> str:
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -165,7 +181,7 @@ def test_videos_go_from_files_to_neighbours(run: Run, shared_data: Path, tmp_pat
 
 
 def test_another_encoder_takes_over_while_the_old_release_serves_and_words_find_videos(
-    run: Run, home: Home, tmp_path: Path
+    run_here: Run, tmp_path: Path
 ) -> None:
     clips = tmp_path / "clips"
     clips.mkdir()
@@ -174,37 +190,43 @@ def test_another_encoder_takes_over_while_the_old_release_serves_and_words_find_
         write_video(clips / name, seed=number)
     rows = "".join(f"{name},{title}\n" for name, title in titles.items())
     (clips / "titles.csv").write_text("path,title\n" + rows)
-    fine(run("videos", "add", clips, "--labels", clips / "titles.csv"))
-    seeing = json.loads(fine(run("embed", "--json")))["encoder"]
-    fine(run("refresh"))
-    assert "understands no words" in run("search", "dog").stderr
+    fine(run_here("videos", "add", clips, "--labels", clips / "titles.csv"))
+    seeing = json.loads(fine(run_here("embed", "--json")))["encoder"]
+    fine(run_here("refresh"))
+    assert "understands no words" in run_here("search", "dog").stderr
 
     (tmp_path / "watchnext.toml").write_text('[embed.encoder]\nname = "text"\n')
-    assert f"was made with {seeing}" in run("search", "dog").stderr
-    reading = fine(run("embed"))
-    assert "encoder minilm-l6-v2@" in reading and "licence of its weights: Apache-2.0" in reading and "3 encoded" in reading
-    assert json.loads(fine(run("similar", "one.mp4", "--json")))["items"], "the old release serves until the refresh"
-    assert json.loads(fine(run("releases", "show", "--json")))["encoder"] == seeing
-    fine(run("refresh"))
-    assert json.loads(fine(run("releases", "show", "--json")))["encoder"] != seeing
+    assert f"was made with {seeing}" in run_here("search", "dog").stderr
+    reading = fine(run_here("embed"))
+    assert (
+        "encoder minilm-l6-v2@" in reading
+        and "licence of its weights: Apache-2.0" in reading
+        and "3 encoded" in reading
+    )
+    assert json.loads(fine(run_here("similar", "one.mp4", "--json")))["items"], (
+        "the old release serves until the refresh"
+    )
+    assert json.loads(fine(run_here("releases", "show", "--json")))["encoder"] == seeing
+    fine(run_here("refresh"))
+    assert json.loads(fine(run_here("releases", "show", "--json")))["encoder"] != seeing
 
     def found(text: str) -> list[str]:
-        return [item["video_id"] for item in json.loads(fine(run("search", text, "--json")))["items"]]
+        return [item["video_id"] for item in json.loads(fine(run_here("search", text, "--json")))["items"]]
 
     assert found("a dog playing")[0] == "one.mp4" and found("billiards")[0] == "two.mp4"
-    fine(run("videos", "hide", "one.mp4"))
+    fine(run_here("videos", "hide", "one.mp4"))
     assert found("a dog playing")[0] != "one.mp4"
-    assert "Baking bread" in fine(run("search", "cooking", "-n", "1"))
-    assert "nothing to look for" in run("search", " ").stderr
+    assert "Baking bread" in fine(run_here("search", "cooking", "-n", "1"))
+    assert "nothing to look for" in run_here("search", " ").stderr
 
 
-def test_a_model_of_a_folder_encodes_and_its_licence_is_printed(run: Run, tmp_path: Path) -> None:
+def test_a_model_of_a_folder_encodes_and_its_licence_is_printed(run_here: Run, tmp_path: Path) -> None:
     save_model(tmp_path / "model", "videomae", licence="cc-by-nc-4.0")
     (tmp_path / "watchnext.toml").write_text('[embed.encoder]\nname = "hub:model"\n')
     (tmp_path / "clips").mkdir()
     write_video(tmp_path / "clips" / "one.mp4")
-    fine(run("videos", "add", tmp_path / "clips"))
-    told = fine(run("embed"))
+    fine(run_here("videos", "add", tmp_path / "clips"))
+    told = fine(run_here("embed"))
     assert "hub:model@" in told and "licence of its weights: cc-by-nc-4.0" in told and "1 encoded" in told
 
 
