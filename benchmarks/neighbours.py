@@ -3,12 +3,13 @@
 The clips of a folder with a MANIFEST.csv (columns path, label, group) go through the real catalogue, encoder and
 index. For each clip its nearest clip of another group is looked up: how often does it carry the same label? Chance
 stands beside it: the share of same-label clips among all that could have been found. A family is what stands before
-the first `_` of a label.
+the first `_` of a label. A clip's caption is its title, for encoders that read; clips that an encoder has nothing to
+go by (no sound) are left out and counted.
 """
 
 import tempfile
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import numpy as np
 import orjson
@@ -21,7 +22,7 @@ from data.home import Home
 from data.importers import import_folder
 from data.store import Store
 from embedder.batch import EmbedSettings, embed
-from embedder.encoders import EncoderSettings
+from embedder.encoders import EncoderSettings, Pooling
 from recommender.index import VectorIndex
 
 app = typer.Typer()
@@ -34,10 +35,11 @@ def neighbours(
     encoder: Annotated[
         list[str] | None, typer.Option(help="NAME/POOLING, as often as wanted; none: the default one")
     ] = None,
+    parts: Annotated[str, typer.Option(help="of `fused`: NAME=WEIGHT,NAME=WEIGHT; none: the default ones")] = "",
     json: Annotated[bool, typer.Option("--json", help="one JSON object on standard output")] = False,
 ) -> None:
     """Nearest-neighbour label agreement by family, a clip's own group left out."""
-    results = [measure(data, part, _settings(name)) for name in encoder or [""]]
+    results = [measure(data, part, _settings(name, parts)) for name in encoder or [""]]
     if json:
         value = {"encoders": results} if encoder else results[0]
         typer.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY).decode())
@@ -51,12 +53,15 @@ def neighbours(
             )
 
 
-def _settings(name: str) -> EncoderSettings:
-    if not name:
-        return EncoderSettings()
-    network, _, pooling = name.partition("/")
+def _settings(name: str, parts: str) -> EncoderSettings:
+    values: dict[str, Any] = {"name": name} if name else {}
+    encoder, _, pooling = name.rpartition("/")
+    if pooling in get_args(Pooling):
+        values = {"name": encoder, "pooling": pooling}
+    if parts:
+        values["parts"] = dict(part.split("=") for part in parts.split(","))
     try:
-        return EncoderSettings.model_validate({"name": network} | ({"pooling": pooling} if pooling else {}))
+        return EncoderSettings.model_validate(values)
     except ValidationError as error:
         raise typer.BadParameter(error.errors()[0]["msg"], param_hint="--encoder") from error
 
@@ -66,13 +71,15 @@ def measure(data: Path, part: str, settings: EncoderSettings | None = None) -> d
     with tempfile.TemporaryDirectory(prefix="watchnext-bench-") as scratch:
         home = Home.at(scratch)
         store = Store.open(home.database_url)
-        import_folder(store, data / part, home.reports, data / "MANIFEST.csv")
+        table = Path(scratch) / "manifest.csv"
+        manifest[["path", "label"]].assign(title=manifest.get("caption", "")).to_csv(table, index=False)
+        import_folder(store, data / part, home.reports, table)
         report = embed(store, home, EmbedSettings(encoder=settings or EncoderSettings()))
-        table = EmbeddingTable.all(home.embeddings)[0]
+        (vectors,) = EmbeddingTable.all(home.embeddings)
         rows = manifest[manifest["path"].str.startswith(f"{part}/")].copy()
         rows["id"] = rows["path"].str.removeprefix(f"{part}/").str.replace("/", "~")
-        rows = rows.set_index("id").loc[table.ids]
-        matrix = np.array(table.matrix)
+        rows = rows.set_index("id").loc[vectors.ids]
+        matrix = np.array(vectors.matrix)
         store.close()
     family = rows["label"].str.split("_").str[0].to_numpy()
     return {

@@ -22,7 +22,7 @@ from av.container import InputContainer
 from av.packet import Packet
 from av.stream import Disposition
 from av.video.frame import VideoFrame
-from av.video.reformatter import Interpolation
+from av.video.reformatter import ColorPrimaries, ColorTrc, Interpolation
 from av.video.stream import VideoStream
 
 from embedder.decode_settings import DecodeSettings
@@ -41,6 +41,7 @@ from embedder.media import (
     Wanted,
     require_regular_file,
 )
+from embedder.tone_mapping import Transfer, tone_mapped
 
 #: Containers that are opened. No playlists (hls, dash, concat), no devices, no network formats: those make libav
 #: read what the file tells it to. Sound formats are here to say "no video track" instead of "not a video".
@@ -60,8 +61,10 @@ NOISE_OF_ALL = 0.5
 NOISE = 12
 #: Share of values beyond the noise that makes another picture: a bird in the sky does, some pixels of ringing do not.
 SMALLEST_PART = 1e-4
+ENCRYPTED = "its pictures are encrypted; add the file as it was before"
 TOO_LITTLE_MEMORY = "decoding needs more memory than the limit"
 PLAUSIBLE_PIXEL_ASPECT = (0.25, 4.0)
+HDR: dict[int, Transfer] = {ColorTrc.SMPTE2084: "pq", ColorTrc.ARIB_STD_B67: "hlg"}
 
 av.logging.set_level(None)  # what libav complains of is told by our own reasons
 
@@ -104,7 +107,8 @@ def _pictures(path: Path, wanted: Wanted, settings: DecodeSettings) -> MediaSamp
     try:
         with _opened(path, settings) as media:
             info, start = media.info, media.start
-        if info.duration_s is None:
+            believed = info.duration_s is not None and not _goes_on_after(media, start + info.duration_s)
+        if not believed:
             start, duration = _measured(path, settings, info)
             info = replace(info, duration_s=duration)
         sample = _sample(path, settings, info, start, wanted)
@@ -203,6 +207,8 @@ class _Media:
                     raise
                 self.damaged |= not isinstance(end, StopIteration)
                 return  # a read error in the middle is the end of what can be read
+            if packet.has_sidedata("encryption_info"):  # decoded all the same it would give noise
+                raise MediaError(Reason.ENCRYPTED, ENCRYPTED)
             try:
                 decoded = packet.decode()
             except av.FFmpegError as error:
@@ -252,6 +258,8 @@ def _described(container: InputContainer, settings: DecodeSettings) -> _Media:
     if not tracks:
         raise MediaError(Reason.NO_VIDEO_TRACK, f"{container.format.name} without a video track")
     stream = tracks[0]
+    if "enc_key_id" in stream.metadata:  # so Matroska says it; MP4 says it with each packet
+        raise MediaError(Reason.ENCRYPTED, ENCRYPTED)
     context = stream.codec_context
     if context is None:
         raise MediaError(Reason.UNSUPPORTED_CODEC, "no decoder for the video track")
@@ -289,6 +297,21 @@ def _extent(container: InputContainer, stream: VideoStream) -> tuple[float, floa
         duration = container.duration / av.time_base - max(start - container_start, 0.0)
         return start, duration if duration > 0 else None
     return start, None
+
+
+def _goes_on_after(media: _Media, end: float) -> bool:
+    """Whether a track has pictures well behind the end that its header tells. Reads the last of it, decodes nothing."""
+    well_behind = end + max(1.0, 0.1 * (end - media.start))
+    try:
+        media.seek(end)
+        for packet in media.container.demux(media.stream):
+            stamp = packet.pts if packet.pts is not None else packet.dts
+            if stamp is not None and packet.time_base is not None and float(stamp * packet.time_base) > well_behind:
+                return True
+    except av.FFmpegError as error:
+        if isinstance(error, MemoryError):
+            raise
+    return False
 
 
 def _measured(path: Path, settings: DecodeSettings, info: MediaInfo) -> tuple[float, float]:
@@ -508,8 +531,13 @@ def _scaler(media: _Media) -> Callable[[VideoFrame], np.ndarray]:
         if not size:
             size.append(_scaled_size(frame, media.stream))
         width, height = size[0]
-        small = frame.reformat(width, height, format="rgb24", interpolation=Interpolation.AREA, threads=1)
-        return np.ascontiguousarray(np.rot90(small.to_ndarray(), round(frame.rotation / 90)))
+        hdr = HDR.get(frame.color_trc)
+        layout = "rgb48le" if hdr else "rgb24"
+        small = frame.reformat(width, height, format=layout, interpolation=Interpolation.AREA, threads=1)
+        pixels = small.to_ndarray()
+        if hdr:
+            pixels = tone_mapped(pixels, hdr, wide=frame.color_primaries == ColorPrimaries.BT2020)
+        return np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90)))
 
     return scale
 

@@ -37,6 +37,7 @@ class Reason(StrEnum):
     NO_SOUND = "no_sound"  # an encoder that only listens got a file without a sound track, or with a silent one
     NO_TEXT = "no_text"  # an encoder that only reads got a video without title, description and tags
     UNSUPPORTED_CODEC = "unsupported_codec"  # a video track that this build of FFmpeg cannot decode
+    ENCRYPTED = "encrypted"  # a video track behind digital rights management
     UNDECODABLE = "undecodable"  # a video track from which not one frame could be decoded
     TOO_LARGE = "too_large"  # pictures with more pixels than `DecodeSettings.max_pixels`
     TIMED_OUT = "timed_out"  # decoding took longer than the time limit
