@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import foldin, imports, neighbours, quality
+from benchmarks import encode, foldin, imports, neighbours, quality
+from embedder.batch import EmbedSettings
 
 
 def test_the_served_list_on_ml_1m_leave_one_out_is_good_and_far_above_popularity(shared_data: Path) -> None:
@@ -29,3 +30,19 @@ def test_an_import_keeps_every_row_and_stays_within_its_memory(tmp_path: Path) -
 
 def test_folding_in_a_viewer_scores_as_implicit_does() -> None:
     assert foldin.measure(turns=10)["largest_difference"] < 1e-5
+
+
+def test_encoding_end_to_end_tells_speed_and_memory_beside_its_two_floors(shared_data: Path, tmp_path: Path) -> None:
+    result = encode.measure(tmp_path, shared_data / "video" / "dev" / "wz_run", 6, EmbedSettings())
+    assert (result["videos"], result["failed"]) == (6, 0)
+    alone = [result[name]["videos_per_s"] for name in ("decode_only", "encode_only")]
+    assert result["of_the_slower"] == pytest.approx(result["end_to_end"]["videos_per_s"] / min(alone))
+    assert result["end_to_end"]["peak_mb"] > 100 and result["encode_only"]["core_ms_per_video"] > 10
+
+
+def test_a_tower_of_known_size_takes_as_many_operations_as_it_must() -> None:
+    result = encode.measure_tower("cpu", layers=1, batches=(1, 2))
+    tokens, width, inner = 196, 768, 3072
+    layer = 2 * tokens * (4 * width**2 + 2 * width * inner) + 4 * tokens**2 * width
+    assert result["gflop_per_picture"] * 1e9 > layer
+    assert [row["batch"] for row in result["curve"]] == [1, 2] and result["ceiling_tflops"] > 0
