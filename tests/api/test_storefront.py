@@ -305,6 +305,7 @@ class Colours:
     id = "test/colours"
     dim = 48
     device = "cpu"
+    licence = "none"
     wants = Wanted(frames=4)
 
     def encode(self, clips: Sequence[Clip]) -> np.ndarray:
