@@ -46,6 +46,8 @@ log = logging.getLogger(__name__)
 
 #: Encoded videos are written at least this often, so that a crash costs seconds of work.
 WRITE_AFTER_S = 10.0
+#: Processes that decode on a GPU: each holds some hundred MB of its memory before the first picture.
+MOST_ON_A_GPU = 8
 
 
 class EmbedSettings(BaseModel):
@@ -55,7 +57,13 @@ class EmbedSettings(BaseModel):
 
     encoder: EncoderSettings = EncoderSettings()
     decode: DecodeSettings = DecodeSettings()
-    workers: int = Field(default=0, ge=0, le=256, description="processes that decode; 0: one for two cores")
+    workers: int = Field(
+        default=0,
+        ge=0,
+        le=256,
+        description="processes that decode; 0: one for two cores, beside an encoder on CUDA all cores but one, "
+        "where the GPU decodes 8 at most",
+    )
     ahead: int = Field(default=4, ge=1, description="videos per worker that are decoded ahead of the encoder")
     batch: int = Field(default=16, ge=1, description="videos that are encoded in one call at most")
     write_every: int = Field(default=32, ge=1, description="videos per block of the embedding table")
@@ -63,9 +71,13 @@ class EmbedSettings(BaseModel):
     memory_limit_mb: int = Field(default=1536, ge=64, description="MiB that decoding one file may take")
     lease_s: float = Field(default=60.0, ge=1, description="seconds a claim holds unless it is renewed")
 
-    @property
-    def decode_workers(self) -> int:
-        return self.workers or max(1, (os.cpu_count() or 1) // 2)
+    def decode_workers(self, encoder: Encoder) -> int:
+        """How many processes decode for an encoder: those that are asked for, or what suits where it runs."""
+        if self.workers:
+            return self.workers
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        suited = max(1, cores - 1 if "cuda" in encoder.device else cores // 2)
+        return min(suited, MOST_ON_A_GPU) if encoder.wants.decoder == "torchcodec-cuda" else suited
 
 
 @dataclass
@@ -106,11 +118,13 @@ def embed(
     started = time.monotonic()
     _ask_for_lost_vectors(store, home, encoder)
     waiting = store.catalogue.count_to_encode(encoder.id)
-    workers = settings.decode_workers
+    workers = settings.decode_workers(encoder)
     with (
         claiming(home, store.catalogue) as owner,
         ThreadPoolExecutor(workers, thread_name_prefix="decode") as threads,
-        DecodePool(workers, settings.time_limit_s, settings.memory_limit_mb, settings.decode) as pool,
+        DecodePool(
+            workers, settings.time_limit_s, settings.memory_limit_mb, settings.decode, encoder.wants.decoder
+        ) as pool,
         progress("embed", waiting, "videos") as advance,
     ):
         run = _Run(store, home, settings, encoder, owner, pool, threads, advance, labels or LabelSettings())
@@ -226,7 +240,7 @@ class _Run:
 
     def drain(self, stop: threading.Event) -> None:
         claimed: list[VideoRecord] = []
-        ahead = self._settings.decode_workers * self._settings.ahead
+        ahead = self._settings.decode_workers(self._encoder) * self._settings.ahead
         while True:
             while len(self._futures) < ahead and not stop.is_set():
                 claimed = claimed or self._claim(ahead)

@@ -1,7 +1,8 @@
 """The process in which files are decoded: `python -m embedder.decode_worker OPTIONS`, started by `isolation`.
 
 Reads one request a line from standard input, answers on standard output, ends when standard input ends. Imports
-nothing but the decoder, so that it starts quickly and what it holds can be counted.
+nothing but the decoder, so that it starts quickly and what it holds can be counted; torch only where torchcodec is
+asked for, which has to prove itself before the first file.
 """
 
 import os
@@ -11,14 +12,15 @@ import signal
 import sys
 import threading
 import traceback
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import orjson
 
-from embedder.decode import read_media
+from embedder.decode import fault_of, read_media
 from embedder.decode_settings import DecodeSettings
-from embedder.media import MediaError, Reason, Wanted
+from embedder.media import PYAV, Decoder, MediaError, Reason, Wanted
 from embedder.sample_message import as_message
 
 
@@ -30,13 +32,19 @@ def main() -> None:
     signal.signal(signal.SIGALRM, signal.SIG_DFL)  # the kernel ends the process, Python is not asked
     requests: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(requests,), daemon=True).start()
-    _limit_memory(options["memory_limit_mb"])
-    _answer(answers, {"ready": True})
+    decoder, refused = options["decoder"], fault_of(options["decoder"])
+    if refused:
+        decoder = PYAV
+    _limit_memory(options["memory_limit_mb"], decoder)
+    _answer(answers, {"refused": refused})
     while True:
         request = orjson.loads(requests.get())
         signal.setitimer(signal.ITIMER_REAL, options["time_limit_s"])
         try:
-            sample = read_media(request["path"], Wanted(**request["wanted"]), settings)
+            wanted = Wanted(**request["wanted"])
+            if wanted.decoder != decoder:
+                wanted = replace(wanted, decoder=PYAV)
+            sample = read_media(request["path"], wanted, settings)
         except MediaError as error:
             _answer(answers, {"reason": error.reason, "detail": error.detail})
             continue
@@ -57,12 +65,16 @@ def _listen(requests: "queue.SimpleQueue[bytes]") -> None:
     os._exit(0)
 
 
-def _limit_memory(megabytes: int) -> None:
-    """Caps the address space at what is used now plus `megabytes`."""
+def _limit_memory(megabytes: int, decoder: Decoder) -> None:
+    """Caps the address space at what is used now plus `megabytes`.
+
+    CUDA reserves addresses that it never uses, at any time: beside it only memory that can be written is counted.
+    """
     if sys.platform == "linux":
-        pages = int(Path("/proc/self/statm").read_text().split()[0])
-        limit = pages * resource.getpagesize() + megabytes * 2**20
-        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+        kind, name = (resource.RLIMIT_AS, "VmSize:") if decoder == PYAV else (resource.RLIMIT_DATA, "VmData:")
+        used = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name))
+        limit = int(used.split()[1]) * 1024 + megabytes * 2**20
+        resource.setrlimit(kind, (limit, limit))
 
 
 def _answer(answers: BinaryIO, header: dict[str, Any], *payload: Any) -> None:

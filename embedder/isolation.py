@@ -12,6 +12,7 @@ Knows nothing of catalogues or encoders, nor of PyAV.
 """
 
 import contextlib
+import logging
 import os
 import queue
 import select
@@ -25,12 +26,15 @@ from typing import Any, BinaryIO
 import orjson
 
 from embedder.decode_settings import DecodeSettings
-from embedder.media import MediaError, MediaSample, Reason, Wanted
+from embedder.media import PYAV, Decoder, MediaError, MediaSample, Reason, Wanted
 from embedder.sample_message import from_message
+
+log = logging.getLogger(__name__)
 
 #: The parent's patience on top of a worker's own limit: for one that is stopped or stuck in the kernel.
 PATIENCE_S = 5.0
-START_LIMIT_S = 60.0
+#: (Where torchcodec is asked for, a worker imports torch and decodes a film first.)
+START_LIMIT_S = 120.0
 
 
 class WorkerStartError(RuntimeError):
@@ -41,7 +45,8 @@ class DecodePool:
     """Worker processes that decode files. Safe to call from several threads, each call has a worker of its own.
 
     `workers`: processes at most; they start when they are needed. `time_limit_s`: seconds a file may take.
-    `memory_limit_mb`: MiB a worker may use on top of what it needs empty.
+    `memory_limit_mb`: MiB a worker may use on top of what it needs empty. `decoder`: the one that the workers get
+    ready for; what is wanted of another is PyAV's.
     """
 
     def __init__(
@@ -50,6 +55,7 @@ class DecodePool:
         time_limit_s: float = 60.0,
         memory_limit_mb: int = 1536,
         settings: DecodeSettings | None = None,
+        decoder: Decoder = PYAV,
     ) -> None:
         if workers < 1:
             raise ValueError(f"workers must be at least 1, got {workers}")
@@ -57,6 +63,7 @@ class DecodePool:
             "time_limit_s": time_limit_s,
             "memory_limit_mb": memory_limit_mb,
             "settings": (settings or DecodeSettings()).model_dump(),
+            "decoder": decoder,
         }
         self._workers = workers
         self._time_limit_s = time_limit_s
@@ -66,6 +73,7 @@ class DecodePool:
             self._places.put(None)
         self._running: set[_Worker] = set()
         self._closed = False
+        self._has_warned = False
 
     def read(self, path: Path | str, wanted: Wanted) -> MediaSample:
         """What is wanted of a file, as `decode.read_media` gives it; waits for a free worker.
@@ -124,10 +132,13 @@ class DecodePool:
             self._bury(worker)
             raise RuntimeError("the decode pool is closed")
         try:
-            worker.await_greeting()
+            refused = worker.await_greeting().get("refused")
         except BaseException:
             self._bury(worker)
             raise
+        if refused and not self._has_warned:
+            self._has_warned = True
+            log.warning("%s cannot be used here, PyAV decodes instead: %s", self._options["decoder"], refused)
         return worker
 
     def _bury(self, worker: "_Worker | None") -> None:
@@ -173,9 +184,9 @@ class _Worker:
         self._requests: BinaryIO = self._process.stdin  # type: ignore[assignment]
         self._answers: BinaryIO = self._process.stdout  # type: ignore[assignment]
 
-    def await_greeting(self) -> None:
+    def await_greeting(self) -> dict[str, Any]:
         try:
-            self._read(START_LIMIT_S)
+            return self._read(START_LIMIT_S)[0]
         except _WorkerEndedError as end:
             raise WorkerStartError(
                 f"a decode worker does not start (exit status {end.code}); is PyAV installed? "

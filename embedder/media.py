@@ -7,11 +7,14 @@ import stat
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
-#: What turned files into frames and sound, as it stands in the ids of encoders.
-DECODER = "pyav"
+#: What turns files into frames, as it stands in the ids of encoders: PyAV, or torchcodec on a device for the files that
+#: it takes and PyAV for the others. Sound is always PyAV's.
+Decoder = Literal["pyav", "torchcodec-cpu", "torchcodec-cuda"]
+PYAV: Decoder = "pyav"
 #: Short side, in pixels, of every sampled frame. The centre 224 of it is the 0.875 centre crop of the encoder.
 SHORT_SIDE = 256
 #: Longest long side of a sampled frame; a picture that is wider than 4 : 1 is squeezed to it.
@@ -84,14 +87,15 @@ class Wanted:
     """What an encoder asks for of each video.
 
     `frames`: moments, spread evenly; 0 for none. `motion`: with each frame the one shown `MOTION_STEP_S` later.
-    `sound`, `text`: whether it listens, whether it reads. An encoder that asks for several tracks takes what a
-    video has of them; a video that has none of them gives no embedding.
+    `sound`, `text`: whether it listens, whether it reads. `decoder`: what its frames are decoded with. An encoder that
+    asks for several tracks takes what a video has of them; a video that has none of them gives no embedding.
     """
 
     frames: int = 0
     motion: bool = False
     sound: bool = False
     text: bool = False
+    decoder: Decoder = PYAV
 
     @property
     def media(self) -> bool:
@@ -132,7 +136,7 @@ class MediaSample:
     `times`: (T,) float64, seconds from the start of the video, ascending. `decoded`: different moments of the file
     among the frames; `distinct`: share 0..1 of the frames that are another picture than the one before, the first
     included (both 0 without frames). `mode`: "exact" when each frame is the one shown at its moment, "key_frames"
-    when it is the key frame before it.
+    when it is the key frame before it. `decoder`: what decoded the frames.
     """
 
     info: MediaInfo
@@ -144,6 +148,7 @@ class MediaSample:
     distinct: float = 0.0
     quality: Quality = Quality.GOOD
     mode: str = "exact"
+    decoder: Decoder = PYAV
 
 
 def require_regular_file(path: Path) -> None:

@@ -23,6 +23,7 @@ def as_message(sample: MediaSample) -> tuple[dict[str, Any], list[np.ndarray]]:
         "distinct": sample.distinct,
         "quality": sample.quality,
         "mode": sample.mode,
+        "decoder": sample.decoder,
         "arrays": [[name, array.dtype.str, array.shape] for name, array in arrays.items()],
         "bytes": sum(array.nbytes for array in arrays.values()),
     }
@@ -42,5 +43,6 @@ def from_message(header: dict[str, Any], payload: bytearray) -> MediaSample:
         distinct=header["distinct"],
         quality=Quality(header["quality"]),
         mode=header["mode"],
+        decoder=header["decoder"],
         **arrays,
     )

@@ -1,4 +1,4 @@
-"""From a file to frames and sound. The only room of the embedder that knows PyAV.
+"""From a file to frames and sound. The only room of the embedder that knows PyAV and torchcodec.
 
 Knows nothing of time or memory limits, processes or encoders. It runs inside the processes of `isolation`:
 libav parses what strangers uploaded, so nothing else should call it on files that are not trusted.
@@ -7,13 +7,26 @@ libav parses what strangers uploaded, so nothing else should call it on files th
 from dataclasses import replace
 from pathlib import Path
 
-from embedder.decode.container import opened
+from embedder.decode.container import message, opened
 from embedder.decode.pictures import read_pictures
 from embedder.decode.sound import read_sound
 from embedder.decode_settings import DecodeSettings
-from embedder.media import MediaError, MediaInfo, MediaSample, Reason, Wanted
+from embedder.media import PYAV, Decoder, MediaError, MediaInfo, MediaSample, Reason, Wanted
 
-__all__ = ["probe", "read_media"]
+__all__ = ["fault_of", "probe", "read_media"]
+
+
+def fault_of(decoder: Decoder) -> str | None:
+    """Why a decoder cannot be used here, in a line: it has to read a made film, and right. None: it can."""
+    if decoder == PYAV:
+        return None
+    try:
+        from embedder.decode import hardware
+
+        hardware.check(decoder)
+    except Exception as error:  # of torch, torchcodec, CUDA, FFmpeg, or of loading their libraries
+        return message(error)
+    return None
 
 
 def probe(path: Path | str, settings: DecodeSettings | None = None) -> MediaInfo:

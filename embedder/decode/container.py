@@ -14,10 +14,12 @@ import av
 from av.container import InputContainer
 from av.stream import Disposition
 from av.video.frame import VideoFrame
+from av.video.reformatter import ColorTrc
 from av.video.stream import VideoStream
 
 from embedder.decode_settings import DecodeSettings
 from embedder.media import MediaError, MediaInfo, Reason, require_regular_file
+from embedder.tone_mapping import Transfer
 
 #: Containers that are opened. No playlists (hls, dash, concat), no devices, no network formats: those make libav
 #: read what the file tells it to. Sound formats are here to say "no video track" instead of "not a video".
@@ -27,6 +29,8 @@ CONTAINERS = (
 #: Containers whose index makes seeking exact and cheap. The others are read from front to end: a backward seek
 #: in a transport stream can land behind its target.
 INDEXED = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi"})
+#: Transfer functions of pictures in HDR.
+HDR: dict[int, Transfer] = {ColorTrc.SMPTE2084: "pq", ColorTrc.ARIB_STD_B67: "hlg"}
 USUAL_FPS = 25.0
 #: Seconds by which containers round the time of a frame (matroska: milliseconds).
 ROUNDING_S = 0.001
@@ -194,4 +198,6 @@ def middles_of_parts(start: float, duration: float, count: int) -> list[float]:
 
 
 def message(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+    """One line that says what an error says."""
+    text = getattr(error, "strerror", None) or str(error)
+    return (text.strip().splitlines() or [type(error).__name__])[0]

@@ -1,5 +1,6 @@
 """Which pictures of a video are taken, and how far they can be trusted: moments, key frames, scaling. Knows PyAV."""
 
+import logging
 import resource
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -9,10 +10,11 @@ from pathlib import Path
 import av
 import numpy as np
 from av.video.frame import VideoFrame
-from av.video.reformatter import ColorPrimaries, ColorTrc, Interpolation
+from av.video.reformatter import ColorPrimaries, Interpolation
 from av.video.stream import VideoStream
 
 from embedder.decode.container import (
+    HDR,
     ROUNDING_S,
     USUAL_FPS,
     Media,
@@ -27,7 +29,9 @@ from embedder.decode_settings import DecodeSettings
 from embedder.media import (
     LONG_SIDE_LIMIT,
     MOTION_STEP_S,
+    PYAV,
     SHORT_SIDE,
+    Decoder,
     MediaError,
     MediaInfo,
     MediaSample,
@@ -35,7 +39,9 @@ from embedder.media import (
     Reason,
     Wanted,
 )
-from embedder.tone_mapping import Transfer, tone_mapped
+from embedder.tone_mapping import tone_mapped
+
+log = logging.getLogger(__name__)
 
 #: Deviation of brightness (0..255) below which a frame is one flat colour.
 FLAT = 4.0
@@ -46,7 +52,6 @@ NOISE = 12
 SMALLEST_PART = 1e-4
 TOO_LITTLE_MEMORY = "decoding needs more memory than the limit"
 PLAUSIBLE_PIXEL_ASPECT = (0.25, 4.0)
-HDR: dict[int, Transfer] = {ColorTrc.SMPTE2084: "pq", ColorTrc.ARIB_STD_B67: "hlg"}
 
 
 def read_pictures(path: Path, wanted: Wanted, settings: DecodeSettings) -> MediaSample:
@@ -95,25 +100,50 @@ def _sample(path: Path, settings: DecodeSettings, info: MediaInfo, start: float,
             keys = _key_frames(media, moments, wanted.motion)
         if keys.share_of_moments >= settings.min_distinct:
             return _as_sample(keys, info, start, "key_frames", settings)
-    seen = _exact(path, settings, moments, wanted.motion)
+    seen = _exact(path, settings, moments, wanted)
     if not seen.shown:
         raise MediaError(Reason.UNDECODABLE, f"not one frame of the {info.codec} track could be decoded")
     end = seen.shown[-1].time - start
     if seen.share_of_moments < settings.min_distinct and 0 < end < 0.9 * (moments[-1] - start):
         # The file ends before the header says so (cut off, or a wrong header): spread over what is there.
-        again = _exact(path, settings, middles_of_parts(start, end, wanted.frames), wanted.motion)
+        again = _exact(path, settings, middles_of_parts(start, end, wanted.frames), wanted)
         if again.shown:
             seen, info = replace(again, damaged=True), replace(info, duration_s=end)
     return _as_sample(seen, info, start, "exact", settings)
 
 
-def _exact(path: Path, settings: DecodeSettings, moments: list[float], motion: bool) -> "_Seen":
+def _exact(path: Path, settings: DecodeSettings, moments: list[float], wanted: Wanted) -> "_Seen":
+    by_hardware = _by_hardware(path, settings, moments, wanted)
+    if by_hardware is not None:
+        return by_hardware
     for seeking in (True, False):  # an index that leads nowhere must not cost a file that can be read through
         with opened(path, settings) as media:
-            seen = _exact_frames(media, moments, seeking and media.indexed, motion)
+            seen = _exact_frames(media, moments, seeking and media.indexed, wanted.motion)
         if seen.shown:
             break
     return seen
+
+
+def _by_hardware(path: Path, settings: DecodeSettings, moments: list[float], wanted: Wanted) -> "_Seen | None":
+    """None where another decoder than PyAV is not wanted, does not take the file or fails at it."""
+    if wanted.decoder == PYAV:
+        return None
+    from embedder.decode import hardware
+
+    with opened(path, settings) as media:
+        if not hardware.is_plain(media):
+            return None
+        stream = media.stream.index
+    after = [moment + MOTION_STEP_S for moment in moments] if wanted.motion else []
+    asked = sorted({*moments, *after})
+    try:
+        read = [_Shown(*each) for each in hardware.read_frames(path, stream, asked, wanted.decoder)]
+    except Exception as error:  # of torchcodec, CUDA, FFmpeg: what it cannot read, PyAV may
+        log.info("%s: %s", wanted.decoder, message(error))
+        return None
+    found = dict(zip(asked, read, strict=True))
+    following = [found[moment] for moment in after] if wanted.motion else None
+    return _Seen([found[moment] for moment in moments], following, damaged=False, decoder=wanted.decoder)
 
 
 # ---- Choosing frames ---------------------------------------------------------------------------------------
@@ -134,6 +164,7 @@ class _Seen:
     shown: list[_Shown]
     following: list[_Shown] | None
     damaged: bool
+    decoder: Decoder = PYAV
 
     @property
     def share_of_moments(self) -> float:
@@ -225,6 +256,7 @@ def _as_sample(seen: _Seen, info: MediaInfo, start: float, mode: str, settings: 
         distinct=different / len(times),
         quality=_quality(frames, different, seen.damaged, settings),
         mode=mode,
+        decoder=seen.decoder,
     )
 
 

@@ -5,6 +5,7 @@ nothing of files or catalogues.
 """
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal, Protocol, runtime_checkable
 
@@ -12,7 +13,7 @@ import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from data.home import Home
-from embedder.media import Clip, Wanted
+from embedder.media import PYAV, Clip, Decoder, Wanted
 
 __all__ = ["Encoder", "EncoderError", "EncoderSettings", "Pooling", "TextTower", "load_encoder"]
 
@@ -63,6 +64,10 @@ class EncoderSettings(BaseModel):
         default={"efficientnet-lite0": 0.6, "text": 0.3, "audio": 0.1}, description="parts of `fused` and their weights"
     )
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto: CUDA where there is a device")
+    decoder: Literal["auto", "pyav", "torchcodec"] = Field(
+        default="auto",
+        description="auto: torchcodec, that is the GPU's own decoder, where the encoder is on CUDA and it is installed",
+    )
     threads: int = Field(default=0, ge=0, description="threads of the network on a CPU; 0: as many as cores")
 
 
@@ -125,11 +130,14 @@ def load_encoder(settings: EncoderSettings, home: Home) -> Encoder:
 
 
 def _load_one(settings: EncoderSettings, home: Home) -> Encoder:
-    device = "cuda" if settings.device == "cuda" or (settings.device == "auto" and has_cuda()) else "cpu"
+    device: Literal["cpu", "cuda"] = (
+        "cuda" if settings.device == "cuda" or (settings.device == "auto" and has_cuda()) else "cpu"
+    )
+    decoder = _decoder(settings, device)
     if settings.name == "handcrafted":
         from embedder.encoders.handcrafted import HandcraftedEncoder
 
-        return HandcraftedEncoder(settings.frames, settings.dim)
+        return HandcraftedEncoder(settings.frames, settings.dim, decoder)
     if settings.name == "audio":
         from embedder.encoders.audio import AudioEncoder
 
@@ -142,13 +150,22 @@ def _load_one(settings: EncoderSettings, home: Home) -> Encoder:
         from embedder.encoders.hub import load_hub_encoder
 
         name = settings.name.removeprefix(HUB)
-        return load_hub_encoder(name, device, settings.frames, settings.pooling, settings.dim)
+        return load_hub_encoder(name, device, settings.frames, settings.pooling, settings.dim, decoder)
     from embedder.encoders import efficientnet
 
-    view = efficientnet.View(settings.frames, settings.pooling or BEST_POOLING, settings.dim)
+    view = efficientnet.View(settings.frames, settings.pooling or BEST_POOLING, settings.dim, decoder)
     if device == "cuda":
         return efficientnet.on_torch(settings.name, view)
     return efficientnet.on_onnxruntime(home.models, settings.name, view, settings.threads)
+
+
+def _decoder(settings: EncoderSettings, device: Literal["cpu", "cuda"]) -> Decoder:
+    installed = find_spec("torchcodec") is not None
+    if settings.decoder == "torchcodec" and not installed:
+        raise EncoderError("torchcodec is not installed: pip install 'watchnext[gpu]'")
+    if settings.decoder == "pyav" or not installed or (settings.decoder == "auto" and device == "cpu"):
+        return PYAV
+    return "torchcodec-cuda" if device == "cuda" else "torchcodec-cpu"
 
 
 def has_cuda() -> bool:

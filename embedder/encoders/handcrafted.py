@@ -13,7 +13,7 @@ from embedder.encoders import EncoderError
 from embedder.encoders.blocks import joined
 from embedder.encoders.pooling import normalised
 from embedder.encoders.projection import projected
-from embedder.media import DECODER, SHORT_SIDE, Clip, Wanted
+from embedder.media import PYAV, SHORT_SIDE, Clip, Decoder, Wanted
 
 #: Part of the encoder's id: count it up when a feature changes.
 VERSION = 1
@@ -50,16 +50,16 @@ class HandcraftedEncoder:
     device = "cpu"
     licence = "none needed: there are no weights"
 
-    def __init__(self, frames: int = 16, dim: int = 1280) -> None:
+    def __init__(self, frames: int = 16, dim: int = 1280, decoder: Decoder = PYAV) -> None:
         try:
             import cv2
         except ImportError as error:
             raise EncoderError("handcrafted needs OpenCV: pip install 'watchnext[encoders]'") from error
-        self.wants = Wanted(frames=frames, motion=True)
+        self.wants = Wanted(frames=frames, motion=True, decoder=decoder)
         still = np.zeros((1, SHORT_SIDE, SHORT_SIDE, 3), np.uint8)
         long = len(_video_features(still, still))
         self.dim = min(long, dim)
-        self.id = f"handcrafted-v{VERSION}/opencv-{cv2.__version__}/{DECODER}/{frames}f"
+        self.id = f"handcrafted-v{VERSION}/opencv-{cv2.__version__}/{decoder}/{frames}f"
         if self.dim < long:
             self.id += f"-dct{self.dim}"
 

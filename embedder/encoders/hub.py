@@ -20,7 +20,7 @@ from data.files import sha256_of
 from embedder.encoders import EncoderError, Pooling
 from embedder.encoders.pooling import normalised, pooled, pooled_dim
 from embedder.encoders.projection import projected
-from embedder.media import DECODER, SHORT_SIDE, Clip, Wanted
+from embedder.media import PYAV, SHORT_SIDE, Clip, Decoder, Wanted
 
 log = logging.getLogger(__name__)
 
@@ -169,7 +169,14 @@ class HubEncoder:
     """Implements `encoders.Encoder` with a model of `FAMILIES`; built by `load_hub_encoder`."""
 
     def __init__(
-        self, folder: Path, shown_name: str, device: str, frames: int, pooling: Pooling | None, dim: int
+        self,
+        folder: Path,
+        shown_name: str,
+        device: str,
+        frames: int,
+        pooling: Pooling | None,
+        dim: int,
+        decoder: Decoder,
     ) -> None:
         from embedder.encoders.torch_device import TorchDevice
         from embedder.encoders.transformers_models import load_model
@@ -185,7 +192,7 @@ class HubEncoder:
         self.device = device
         self.licence = licence_of(folder)
         frames = _clip_length(self._model.config, frames) if self._family.video else frames
-        self.wants = Wanted(frames=frames)
+        self.wants = Wanted(frames=frames, decoder=decoder)
         self._pooling = None if self._family.video else (pooling or "mean")
         probe = np.zeros((frames if self._family.video else 1, SHORT_SIDE, SHORT_SIDE, 3), np.uint8)
         features = self._features([probe]).shape[1]
@@ -194,7 +201,7 @@ class HubEncoder:
         weights = _hash_of(folder)
         pooled_as = self._pooling or "clip"
         self.id = (
-            f"hub:{shown_name[-80:]}@{weights[:8]}/{self._runtime.name}/of-{SHORT_SIDE}/{DECODER}/{frames}f/{pooled_as}"
+            f"hub:{shown_name[-80:]}@{weights[:8]}/{self._runtime.name}/of-{SHORT_SIDE}/{decoder}/{frames}f/{pooled_as}"
         )
         if self.dim < self._long:
             self.id += f"-dct{self.dim}"
@@ -267,7 +274,12 @@ class HubEncoderWithText(HubEncoder):
 
 
 def load_hub_encoder(
-    name: str, device: str, frames: int = 16, pooling: Pooling | None = None, dim: int = 1280
+    name: str,
+    device: str,
+    frames: int = 16,
+    pooling: Pooling | None = None,
+    dim: int = 1280,
+    decoder: Decoder = PYAV,
 ) -> HubEncoder:
     """The model of a folder or of the hub. Raises EncoderError when it cannot be had or is of no known family.
 
@@ -286,7 +298,8 @@ def load_hub_encoder(
     if not list(folder.glob("*.safetensors")):
         raise EncoderError(f"{name} has no safetensors: other weights are not loaded, they may run code")
     shown = folder.resolve().name if Path(name).is_dir() else name
-    encoder = (HubEncoderWithText if family.text else HubEncoder)(folder, shown, device, frames, pooling, dim)
+    kind = HubEncoderWithText if family.text else HubEncoder
+    encoder = kind(folder, shown, device, frames, pooling, dim, decoder)
     log.info("%s: weights under the licence %s", shown, encoder.licence)
     return encoder
 
