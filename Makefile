@@ -21,7 +21,7 @@ $(VENV)/.installed-$(EXTRA): $(INPUTS) | $(BIN)/python
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed-$(EXTRA)
-	$(PIP) -e '.[$(EXTRA),dev]'
+	$(PIP) -e '.[$(EXTRA),dev-$(EXTRA)]'
 	@touch $@
 
 # A small made world: videos encoded, viewers imported, a list served. ARGS="--check" exits after the answer.

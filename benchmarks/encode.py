@@ -1,7 +1,8 @@
 """Is encoding as fast as the machine? `watchnext bench encode [--data FOLDER]`.
 
 Measured in one run, of the same videos: `watchnext embed` end to end, catalogue, checksums and thumbnails included;
-decoding alone, with the pipeline's own worker processes; encoding alone, of clips that are in memory. The floor is the
+decoding alone, with the pipeline's own worker processes (and with PyAV, where the encoder asks for another decoder);
+encoding alone, of clips that are in memory. The floor is the
 slower of the latter two. On a CPU both live off the same cores, so each alone gets the cores that it has beside the
 other: decoding one for each worker, encoding the rest. Encoding with all cores is told too, and how much the pipeline
 reaches of what the cores could do in both, were they never idle.
@@ -14,9 +15,11 @@ import resource
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -33,7 +36,7 @@ from data.store import Store
 from embedder.batch import EmbedSettings, embed
 from embedder.encoders import Encoder, EncoderSettings, has_cuda, load_encoder
 from embedder.isolation import DecodePool
-from embedder.media import Clip
+from embedder.media import PYAV, Clip, MediaError, MediaSample, Wanted
 
 app = typer.Typer()
 #: Clips kept in memory for encoding alone, at some 6 MB each.
@@ -48,14 +51,17 @@ def encode(
     data: Annotated[Path | None, typer.Option(help="folder with video files; none: clips drawn for this run")] = None,
     clips: Annotated[int, typer.Option(min=8, help="videos at most")] = 120,
     encoder: Annotated[str, typer.Option(help="which encoder")] = "efficientnet-lite0",
+    decoder: Annotated[str, typer.Option(help="auto, pyav or torchcodec")] = "auto",
     tower: Annotated[bool, typer.Option(help="the tower also where there is no CUDA")] = False,
     json: Annotated[bool, typer.Option("--json", help="one JSON object on standard output")] = False,
 ) -> None:
     """Decoding alone, encoding alone, both end to end: videos a second and peak memory; on CUDA a tower's TFLOP/s."""
     try:
-        settings = EmbedSettings(encoder=EncoderSettings(name=encoder))
+        settings = EmbedSettings(encoder=EncoderSettings(name=encoder, decoder=decoder))  # type: ignore[arg-type]
     except ValidationError as error:
-        raise typer.BadParameter(error.errors()[0]["msg"], param_hint="--encoder") from error
+        fault = error.errors()[0]
+        hint = "--encoder" if fault["loc"][0] == "name" else "--decoder"
+        raise typer.BadParameter(fault["msg"], param_hint=hint) from error
     with tempfile.TemporaryDirectory(prefix="watchnext-bench-") as scratch:
         result = measure(Path(scratch), data, clips, settings)
     if tower or has_cuda():
@@ -64,7 +70,9 @@ def encode(
         typer.echo(orjson.dumps(result, option=orjson.OPT_INDENT_2).decode())
         return
     typer.echo(f"{result['videos']} videos ({result['failed']} failed), {result['encoder']}, {result['cores']} cores")
-    for name in ("decode_only", "encode_only", "encode_only_on_all_cores", "end_to_end"):
+    for name in ("decode_only", "decode_only_by_pyav", "encode_only", "encode_only_on_all_cores", "end_to_end"):
+        if name not in result:
+            continue
         each = result[name]
         typer.echo(
             f"{name.replace('_', ' '):<24} {each['videos_per_s']:6.1f} videos/s"
@@ -93,15 +101,23 @@ def measure(scratch: Path, data: Path | None, limit: int, settings: EmbedSetting
         Video(id=f"v{number}", title=path.stem, media_path=str(path.absolute())) for number, path in enumerate(paths)
     )
     encoder = load_encoder(settings.encoder, home)
+    if not encoder.wants.media:
+        raise typer.BadParameter(f"{settings.encoder.name} opens no file: nothing to decode", param_hint="--encoder")
     cores = len(psutil.Process().cpu_affinity() or [1])
     with _measured() as whole:
         report = embed(store, home, settings, encoder=encoder)
         whole["videos"] = len(paths)
     store.close()
     with _measured() as decoding:
-        kept = _decoded(paths, encoder, settings)
+        kept, decoders = _decoded(paths, encoder.wants, settings, settings.decode_workers(encoder))
         decoding["videos"] = len(paths)
-    left = max(1, cores - settings.decode_workers)
+    by_pyav = {}
+    if encoder.wants.decoder != PYAV:
+        with _measured() as figures:
+            _decoded(paths, replace(encoder.wants, decoder=PYAV), settings, settings.decode_workers(encoder))
+            figures["videos"] = len(paths)
+        by_pyav = {"decode_only_by_pyav": figures}
+    left = max(1, cores - settings.decode_workers(encoder))
     beside = encoder
     if encoder.device == "cpu":
         beside = load_encoder(settings.encoder.model_copy(update={"threads": left}), home)
@@ -114,8 +130,10 @@ def measure(scratch: Path, data: Path | None, limit: int, settings: EmbedSetting
         "encoder": encoder.id,
         "device": encoder.device,
         "cores": cores,
-        "decode_workers": settings.decode_workers,
+        "decode_workers": settings.decode_workers(encoder),
+        "decoded_by": decoders,
         "decode_only": decoding,
+        **by_pyav,
         "encode_only": encoding,
         "encode_only_on_all_cores": encoding_on_all,
         "end_to_end": whole,
@@ -133,18 +151,30 @@ def _encoding(encoder: Encoder, clips: Sequence[Clip], batch: int) -> dict[str, 
     return figures
 
 
-def _decoded(paths: Sequence[Path], encoder: Encoder, settings: EmbedSettings) -> list[Clip]:
-    """The first clips; all files are decoded, with the workers that `embed` has."""
-    workers = settings.decode_workers
+def _decoded(
+    paths: Sequence[Path], wants: Wanted, settings: EmbedSettings, workers: int
+) -> tuple[list[Clip], dict[str, int]]:
+    """(the first clips, files by decoder); all files are decoded, with the workers that `embed` has."""
     kept: list[Clip] = []
+    decoders: Counter[str] = Counter()
+
+    def read(path: Path) -> MediaSample | None:
+        try:
+            return pool.read(path, wants)
+        except MediaError:  # `embed` has counted it
+            return None
+
     with (
-        DecodePool(workers, settings.time_limit_s, settings.memory_limit_mb, settings.decode) as pool,
+        DecodePool(workers, settings.time_limit_s, settings.memory_limit_mb, settings.decode, wants.decoder) as pool,
         ThreadPoolExecutor(workers) as threads,
     ):
-        for sample in threads.map(lambda path: pool.read(path, encoder.wants), paths):
+        for sample in threads.map(read, paths):
+            if sample is None:
+                continue
+            decoders[sample.decoder] += 1
             if len(kept) < KEPT:
                 kept.append(Clip(sample.frames, sample.following, sample.sound, "a title"))
-    return kept
+    return kept, dict(decoders)
 
 
 @contextmanager

@@ -12,7 +12,6 @@ import signal
 import sys
 import threading
 import traceback
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -20,7 +19,7 @@ import orjson
 
 from embedder.decode import fault_of, read_media
 from embedder.decode_settings import DecodeSettings
-from embedder.media import PYAV, Decoder, MediaError, Reason, Wanted
+from embedder.media import PYAV, Decoder, MediaError, NotTakenError, Reason, Wanted
 from embedder.sample_message import as_message
 
 
@@ -32,19 +31,17 @@ def main() -> None:
     signal.signal(signal.SIGALRM, signal.SIG_DFL)  # the kernel ends the process, Python is not asked
     requests: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(requests,), daemon=True).start()
-    decoder, refused = options["decoder"], fault_of(options["decoder"])
-    if refused:
-        decoder = PYAV
-    _limit_memory(options["memory_limit_mb"], decoder)
-    _answer(answers, {"refused": refused})
+    fault = fault_of(options["decoder"])
+    _limit_memory(options["memory_limit_mb"], options["decoder"])
+    _answer(answers, {"fault": fault})
     while True:
         request = orjson.loads(requests.get())
         signal.setitimer(signal.ITIMER_REAL, options["time_limit_s"])
         try:
-            wanted = Wanted(**request["wanted"])
-            if wanted.decoder != decoder:
-                wanted = replace(wanted, decoder=PYAV)
-            sample = read_media(request["path"], wanted, settings)
+            sample = read_media(request["path"], Wanted(**request["wanted"]), settings)
+        except NotTakenError as error:
+            _answer(answers, {"not_taken": str(error)})
+            continue
         except MediaError as error:
             _answer(answers, {"reason": error.reason, "detail": error.detail})
             continue

@@ -19,14 +19,14 @@ import select
 import signal
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import orjson
 
 from embedder.decode_settings import DecodeSettings
-from embedder.media import PYAV, Decoder, MediaError, MediaSample, Reason, Wanted
+from embedder.media import PYAV, Decoder, MediaError, MediaSample, NotTakenError, Reason, Wanted
 from embedder.sample_message import from_message
 
 log = logging.getLogger(__name__)
@@ -44,9 +44,10 @@ class WorkerStartError(RuntimeError):
 class DecodePool:
     """Worker processes that decode files. Safe to call from several threads, each call has a worker of its own.
 
-    `workers`: processes at most; they start when they are needed. `time_limit_s`: seconds a file may take.
-    `memory_limit_mb`: MiB a worker may use on top of what it needs empty. `decoder`: the one that the workers get
-    ready for; what is wanted of another is PyAV's.
+    `workers`: processes at most of each decoder; they start when they are needed. `time_limit_s`: seconds a file may
+    take. `memory_limit_mb`: MiB a worker may use on top of what it needs empty. `decoder`: the one that is asked first
+    where it is wanted. What it does not take or fails at is read by PyAV, in a process where PyAV has never been
+    beside torch and CUDA; where it cannot be used at all, everything is, and a warning tells why.
     """
 
     def __init__(
@@ -59,21 +60,13 @@ class DecodePool:
     ) -> None:
         if workers < 1:
             raise ValueError(f"workers must be at least 1, got {workers}")
-        self._options = {
+        options = {
             "time_limit_s": time_limit_s,
             "memory_limit_mb": memory_limit_mb,
             "settings": (settings or DecodeSettings()).model_dump(),
-            "decoder": decoder,
         }
-        self._workers = workers
-        self._time_limit_s = time_limit_s
-        # A place is a running worker, or None where one may be started.
-        self._places: queue.SimpleQueue[_Worker | None] = queue.SimpleQueue()
-        for _ in range(workers):
-            self._places.put(None)
-        self._running: set[_Worker] = set()
-        self._closed = False
-        self._has_warned = False
+        self._crews = {name: _Crew(workers, options | {"decoder": name}) for name in (PYAV, decoder)}
+        self._unusable: set[Decoder] = set()
 
     def read(self, path: Path | str, wanted: Wanted) -> MediaSample:
         """What is wanted of a file, as `decode.read_media` gives it; waits for a free worker.
@@ -81,6 +74,49 @@ class DecodePool:
         Raises MediaError (also with the reasons timed_out, out_of_memory and crashed), WorkerStartError when no
         worker can be started, RuntimeError after `close`.
         """
+        if wanted.decoder != PYAV and wanted.decoder in self._crews and wanted.decoder not in self._unusable:
+            try:
+                return self._crews[wanted.decoder].read(path, wanted)
+            except (_UnusableError, WorkerStartError) as error:
+                if wanted.decoder not in self._unusable:
+                    self._unusable.add(wanted.decoder)
+                    log.warning("%s cannot be used here, PyAV decodes instead: %s", wanted.decoder, error)
+            except (NotTakenError, MediaError):
+                pass
+        return self._crews[PYAV].read(path, replace(wanted, decoder=PYAV))
+
+    def close(self) -> None:
+        """Ends all workers, busy ones too: calls that wait for them raise RuntimeError."""
+        for crew in self._crews.values():
+            crew.close()
+
+    def __enter__(self) -> "DecodePool":
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
+
+class _UnusableError(Exception):
+    """A decoder cannot be used on this machine."""
+
+
+class _Crew:
+    """The workers of one decoder."""
+
+    def __init__(self, workers: int, options: dict[str, Any]) -> None:
+        self._options = options
+        self._workers = workers
+        self._time_limit_s: float = options["time_limit_s"]
+        # A place is a running worker, or None where one may be started.
+        self._places: queue.SimpleQueue[_Worker | None] = queue.SimpleQueue()
+        for _ in range(workers):
+            self._places.put(None)
+        self._running: set[_Worker] = set()
+        self._closed = False
+
+    def read(self, path: Path | str, wanted: Wanted) -> MediaSample:
+        """As `DecodePool.read`; raises NotTakenError and _UnusableError, too."""
         worker = self._places.get()
         try:
             if worker is not None and worker.died():
@@ -105,12 +141,13 @@ class DecodePool:
                 worker = None
         finally:
             self._places.put(worker)
+        if "not_taken" in answer:
+            raise NotTakenError(answer["not_taken"])
         if "reason" in answer:
             raise MediaError(Reason(answer["reason"]), answer["detail"])
         return from_message(answer, payload)
 
     def close(self) -> None:
-        """Ends all workers, busy ones too: calls that wait for them raise RuntimeError."""
         self._closed = True
         for running in list(self._running):
             running.kill()
@@ -119,12 +156,6 @@ class DecodePool:
             self._bury(worker)
             self._places.put(None)
 
-    def __enter__(self) -> "DecodePool":
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self.close()
-
     def _start(self) -> "_Worker":
         worker = _Worker(self._options)
         self._running.add(worker)
@@ -132,13 +163,12 @@ class DecodePool:
             self._bury(worker)
             raise RuntimeError("the decode pool is closed")
         try:
-            refused = worker.await_greeting().get("refused")
+            fault = worker.await_greeting()["fault"]
+            if fault is not None:
+                raise _UnusableError(fault)
         except BaseException:
             self._bury(worker)
             raise
-        if refused and not self._has_warned:
-            self._has_warned = True
-            log.warning("%s cannot be used here, PyAV decodes instead: %s", self._options["decoder"], refused)
         return worker
 
     def _bury(self, worker: "_Worker | None") -> None:

@@ -11,8 +11,8 @@ from typing import Literal
 
 import numpy as np
 
-#: What turns files into frames, as it stands in the ids of encoders: PyAV, or torchcodec on a device for the files that
-#: it takes and PyAV for the others. Sound is always PyAV's.
+#: What turns files into frames, as it stands in the ids of encoders: PyAV, or torchcodec on a device with PyAV for the
+#: files that it does not take. Sound is always PyAV's.
 Decoder = Literal["pyav", "torchcodec-cpu", "torchcodec-cuda"]
 PYAV: Decoder = "pyav"
 #: Short side, in pixels, of every sampled frame. The centre 224 of it is the 0.875 centre crop of the encoder.
@@ -63,6 +63,10 @@ class MediaError(Exception):
         super().__init__(f"{reason.value}: {detail}")
         self.reason = reason
         self.detail = detail
+
+
+class NotTakenError(Exception):
+    """A file that is not for the decoder that was asked for, or that it failed at: it is for PyAV."""
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,8 @@ def read_media(path: Path | str, wanted: Wanted, settings: DecodeSettings | None
     """What is wanted of a file, as far as it has it: frames from the middles of equal parts of the video, and sound.
 
     A file that is damaged or cut off in part gives what can be read. Raises MediaError when it gives nothing that
-    is wanted, and when it has pictures that cannot be decoded, whatever its sound is like.
+    is wanted, and when it has pictures that cannot be decoded, whatever its sound is like; NotTakenError when another
+    decoder than PyAV is wanted and this file is not for it.
     """
     settings = settings or DecodeSettings()
     path = Path(path)

@@ -1,7 +1,7 @@
 """Pictures by way of torchcodec, whose decoder on CUDA is the GPU's own (NVDEC). The only room that knows torchcodec.
 
-It takes plain files only: what a GPU decodes, and what means the same to every decoder. All else, and what fails here,
-is for PyAV. Importing it imports torch (seconds). Knows nothing of which moments are wanted, or of quality.
+It takes plain files only: what a GPU decodes, and what means the same to every decoder. Importing it imports torch
+(seconds). Knows nothing of which moments are wanted, or of quality.
 """
 
 import tempfile

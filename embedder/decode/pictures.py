@@ -1,6 +1,5 @@
 """Which pictures of a video are taken, and how far they can be trusted: moments, key frames, scaling. Knows PyAV."""
 
-import logging
 import resource
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -35,13 +34,12 @@ from embedder.media import (
     MediaError,
     MediaInfo,
     MediaSample,
+    NotTakenError,
     Quality,
     Reason,
     Wanted,
 )
 from embedder.tone_mapping import tone_mapped
-
-log = logging.getLogger(__name__)
 
 #: Deviation of brightness (0..255) below which a frame is one flat colour.
 FLAT = 4.0
@@ -96,6 +94,8 @@ def _sample(path: Path, settings: DecodeSettings, info: MediaInfo, start: float,
     moments = middles_of_parts(start, info.duration_s, wanted.frames)
     megapixels = info.duration_s * (info.fps or USUAL_FPS) * info.width * info.height / 1e6
     if megapixels > settings.exact_megapixels:
+        if wanted.decoder != PYAV:  # key frames alone are quicker than what a GPU would have to decode between them
+            raise NotTakenError("its key frames will do")
         with opened(path, settings) as media:
             keys = _key_frames(media, moments, wanted.motion)
         if keys.share_of_moments >= settings.min_distinct:
@@ -113,9 +113,8 @@ def _sample(path: Path, settings: DecodeSettings, info: MediaInfo, start: float,
 
 
 def _exact(path: Path, settings: DecodeSettings, moments: list[float], wanted: Wanted) -> "_Seen":
-    by_hardware = _by_hardware(path, settings, moments, wanted)
-    if by_hardware is not None:
-        return by_hardware
+    if wanted.decoder != PYAV:
+        return _by_hardware(path, settings, moments, wanted)
     for seeking in (True, False):  # an index that leads nowhere must not cost a file that can be read through
         with opened(path, settings) as media:
             seen = _exact_frames(media, moments, seeking and media.indexed, wanted.motion)
@@ -124,23 +123,19 @@ def _exact(path: Path, settings: DecodeSettings, moments: list[float], wanted: W
     return seen
 
 
-def _by_hardware(path: Path, settings: DecodeSettings, moments: list[float], wanted: Wanted) -> "_Seen | None":
-    """None where another decoder than PyAV is not wanted, does not take the file or fails at it."""
-    if wanted.decoder == PYAV:
-        return None
+def _by_hardware(path: Path, settings: DecodeSettings, moments: list[float], wanted: Wanted) -> "_Seen":
     from embedder.decode import hardware
 
     with opened(path, settings) as media:
         if not hardware.is_plain(media):
-            return None
+            raise NotTakenError("it is not a plain file")
         stream = media.stream.index
     after = [moment + MOTION_STEP_S for moment in moments] if wanted.motion else []
     asked = sorted({*moments, *after})
     try:
         read = [_Shown(*each) for each in hardware.read_frames(path, stream, asked, wanted.decoder)]
-    except Exception as error:  # of torchcodec, CUDA, FFmpeg: what it cannot read, PyAV may
-        log.info("%s: %s", wanted.decoder, message(error))
-        return None
+    except Exception as error:  # of torchcodec, CUDA, FFmpeg
+        raise NotTakenError(message(error)) from error
     found = dict(zip(asked, read, strict=True))
     following = [found[moment] for moment in after] if wanted.motion else None
     return _Seen([found[moment] for moment in moments], following, damaged=False, decoder=wanted.decoder)

@@ -2,10 +2,15 @@
 
 from pathlib import Path
 
+import av
+import numpy as np
 import pytest
 
 from data.home import Home
+from embedder.decode import read_media
 from embedder.encoders import Encoder, EncoderSettings, load_encoder
+from embedder.media import Wanted
+from tests.embedder.strangers import Known, vector_of, written
 
 
 @pytest.fixture(scope="session")
@@ -28,3 +33,12 @@ def models_home(tmp_path_factory: pytest.TempPathFactory) -> Home:
 @pytest.fixture(scope="session")
 def encoder(models_home: Home) -> Encoder:
     return load_encoder(EncoderSettings(), models_home)
+
+
+@pytest.fixture(scope="session")
+def known(shared_clips: Path, encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> Known:
+    """A real film that strange files are made of."""
+    with av.open(str(sorted((shared_clips / "dev" / "ut_hug").iterdir())[1])) as container:
+        film = np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])[::2]
+    path = written(tmp_path_factory.mktemp("film") / "film.mp4", film, options={"crf": "5"})
+    return Known(film, path, vector_of(encoder, read_media(path, Wanted(frames=16))))

@@ -5,8 +5,10 @@ A maker takes the film (T, H, W, 3) uint8 and a folder, and gives a file. What b
 
 import os
 import random
+import re
 import struct
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -17,11 +19,36 @@ import numpy as np
 from av.video.reformatter import ColorPrimaries, Colorspace, ColorTrc
 from PIL import Image
 
+from embedder.encoders import Encoder
+from embedder.media import Clip, MediaSample
 from embedder.tone_mapping import BT2020_TO_BT709, DIFFUSE_WHITE, HLG_GAMMA, HLG_PEAK, SDR_GAMMA
+from tests.conftest import REPOSITORY
 from tests.embedder.made_clips import repeat_video, write_sound
 
 FPS = 15
 Maker = Callable[[np.ndarray, Path], Path]
+
+#: Kind -> (what happens, cosine to the film's own embedding or None), as documented.
+ROWS = {
+    kind: (outcome, float(cosine) if cosine != "-" else None)
+    for kind, outcome, cosine in re.findall(
+        r"^\| ([^|]+?) \| `(\w+)` \| (-|0\.\d+) \|", (REPOSITORY / "docs" / "files.md").read_text(), re.MULTILINE
+    )
+}
+
+
+@dataclass(frozen=True)
+class Known:
+    """A film, where it lies, and its embedding."""
+
+    film: np.ndarray
+    path: Path
+    vector: np.ndarray
+
+
+def vector_of(encoder: Encoder, sample: MediaSample) -> np.ndarray:
+    return encoder.encode([Clip(frames=sample.frames)])[0]
+
 
 QUICK: dict[str, dict[str, str]] = {
     "libx264": {"preset": "ultrafast", "crf": "14"},

@@ -1,13 +1,9 @@
 """Files from strangers: docs/files.md tells what becomes of each kind, and here is each kind."""
 
-import re
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-import av
-import numpy as np
 import psutil
 import pytest
 
@@ -16,47 +12,17 @@ from data.importers import import_folder
 from data.store import Store
 from embedder.encoders import Encoder
 from embedder.isolation import DecodePool
-from embedder.media import Clip, MediaError, MediaSample, Quality, Reason, Wanted
-from tests.conftest import REPOSITORY
-from tests.embedder.strangers import KINDS, written
+from embedder.media import MediaError, Quality, Reason, Wanted
+from tests.embedder.strangers import KINDS, ROWS, Known, vector_of, written
 
-#: Kind -> (what happens, cosine to the film's own embedding or None), as documented.
-ROWS = {
-    kind: (outcome, float(cosine) if cosine != "-" else None)
-    for kind, outcome, cosine in re.findall(
-        r"^\| ([^|]+?) \| `(\w+)` \| (-|0\.\d+) \|", (REPOSITORY / "docs" / "files.md").read_text(), re.MULTILINE
-    )
-}
 TIME_LIMIT_S = 20.0
 LINK = "link out of the folder"
-
-
-@dataclass(frozen=True)
-class Known:
-    """A film, where it lies, and its embedding."""
-
-    film: np.ndarray
-    path: Path
-    vector: np.ndarray
-
-
-@pytest.fixture(scope="module")
-def known(shared_clips: Path, encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> Known:
-    with av.open(str(sorted((shared_clips / "dev" / "ut_hug").iterdir())[1])) as container:
-        film = np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])[::2]
-    path = written(tmp_path_factory.mktemp("film") / "film.mp4", film, options={"crf": "5"})
-    with DecodePool(1) as pool:
-        return Known(film, path, vector_of(encoder, pool.read(path, Wanted(frames=16))))
 
 
 @pytest.fixture(scope="module")
 def pool() -> Iterator[DecodePool]:
     with DecodePool(1, TIME_LIMIT_S) as pool:
         yield pool
-
-
-def vector_of(encoder: Encoder, sample: MediaSample) -> np.ndarray:
-    return encoder.encode([Clip(frames=sample.frames)])[0]
 
 
 def workers() -> list[psutil.Process]:
