@@ -68,6 +68,9 @@ class EncoderSettings(BaseModel):
         default="auto",
         description="auto: torchcodec, that is the GPU's own decoder, where the encoder is on CUDA and it is installed",
     )
+    compile: bool = Field(
+        default=False, description="compile hub models, on CUDA EfficientNet too: slow to begin with, then faster"
+    )
     threads: int = Field(default=0, ge=0, description="threads of the network on a CPU; 0: as many as cores")
 
 
@@ -150,12 +153,14 @@ def _load_one(settings: EncoderSettings, home: Home) -> Encoder:
         from embedder.encoders.hub import load_hub_encoder
 
         name = settings.name.removeprefix(HUB)
-        return load_hub_encoder(name, device, settings.frames, settings.pooling, settings.dim, decoder)
+        return load_hub_encoder(
+            name, device, settings.frames, settings.pooling, settings.dim, decoder, settings.compile
+        )
     from embedder.encoders import efficientnet
 
     view = efficientnet.View(settings.frames, settings.pooling or BEST_POOLING, settings.dim, decoder)
     if device == "cuda":
-        return efficientnet.on_torch(settings.name, view)
+        return efficientnet.on_torch(settings.name, view, compiled=settings.compile)
     return efficientnet.on_onnxruntime(home.models, settings.name, view, settings.threads)
 
 

@@ -210,24 +210,27 @@ def _export(variant: Variant, model: Path) -> None:
 # ---- torch, on CUDA ----------------------------------------------------------------------------------------
 
 
-def on_torch(name: str, view: View, device: str = "cuda", dtype: str = "bf16") -> EfficientNetEncoder:
+def on_torch(
+    name: str, view: View, device: str = "cuda", dtype: str = "bf16", compiled: bool = False
+) -> EfficientNetEncoder:
     """The encoder in torch. `dtype`: "bf16" or "fp32". (On a CPU it serves to check the other runtime.)"""
     variant = VARIANTS[name]
-    return EfficientNetEncoder(variant, _Torch(variant, device, dtype), view)
+    return EfficientNetEncoder(variant, _Torch(variant, device, dtype, compiled), view)
 
 
 class _Torch:
-    def __init__(self, variant: Variant, device: str, dtype: str) -> None:
+    def __init__(self, variant: Variant, device: str, dtype: str, compiled: bool) -> None:
         import torch
 
         from embedder.encoders import efficientnet_torch
         from embedder.encoders.torch_device import TorchDevice
 
-        self._runtime = TorchDevice(device, dtype)
+        self._runtime = TorchDevice(device, dtype, compiled)
         self.device = device
         self.name = self._runtime.name
         network = efficientnet_torch.load_network(variant).to(self._runtime.device, self._runtime.dtype)
-        self._network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._network = self._runtime.prepared(network)
 
     def run(self, pictures: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         features, logits = self._runtime.run(self._network, pictures)

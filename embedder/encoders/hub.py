@@ -177,6 +177,7 @@ class HubEncoder:
         pooling: Pooling | None,
         dim: int,
         decoder: Decoder,
+        compiled: bool,
     ) -> None:
         from embedder.encoders.torch_device import TorchDevice
         from embedder.encoders.transformers_models import load_model
@@ -184,9 +185,10 @@ class HubEncoder:
         config = _config_of(folder)
         self._family = FAMILIES[config["model_type"]]
         self._preprocessing = Preprocessing.of(folder)
-        self._runtime = TorchDevice(device)
+        self._runtime = TorchDevice(device, compiled=compiled)
         unused = () if self._family.pictures == "pooler_output" else UNUSED
         self._model = load_model(folder, self._runtime.dtype, unused).to(self._runtime.device)
+        self._network = self._runtime.prepared(self._forward)
         self._folder = folder
         self._tokens: Any = None
         self.device = device
@@ -229,7 +231,7 @@ class HubEncoder:
 
         if self._family.video:
             clips = [_with_length(clip, self.wants.frames) for clip in clips]
-        (features,) = self._runtime.run(self._forward, clips, prepare)
+        (features,) = self._runtime.run(self._network, clips, prepare)
         return features
 
     def _forward(self, pictures: Any) -> tuple[Any, ...]:
@@ -280,6 +282,7 @@ def load_hub_encoder(
     pooling: Pooling | None = None,
     dim: int = 1280,
     decoder: Decoder = PYAV,
+    compiled: bool = False,
 ) -> HubEncoder:
     """The model of a folder or of the hub. Raises EncoderError when it cannot be had or is of no known family.
 
@@ -299,7 +302,7 @@ def load_hub_encoder(
         raise EncoderError(f"{name} has no safetensors: other weights are not loaded, they may run code")
     shown = folder.resolve().name if Path(name).is_dir() else name
     kind = HubEncoderWithText if family.text else HubEncoder
-    encoder = kind(folder, shown, device, frames, pooling, dim, decoder)
+    encoder = kind(folder, shown, device, frames, pooling, dim, decoder, compiled)
     log.info("%s: weights under the licence %s", shown, encoder.licence)
     return encoder
 

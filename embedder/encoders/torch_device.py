@@ -12,6 +12,8 @@ from torch import Tensor
 
 from embedder.encoders import EncoderError
 
+#: From a batch to its outputs, row by row.
+Network = Callable[[Tensor], tuple[Tensor, ...]]
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 #: Rows of the first batch on CUDA, from whose memory the size of the others follows.
 FIRST_BATCH = 16
@@ -23,23 +25,40 @@ SHARE_OF_MEMORY = 0.7
 
 
 class TorchDevice:
-    """Where a network computes, and in which numbers. `dtype`: "bf16" or "fp32"; "auto": bf16 on CUDA, else fp32."""
+    """Where a network computes, and in which numbers. `dtype`: "bf16" or "fp32"; "auto": bf16 on CUDA, else fp32.
+    `compiled`: whether networks that `prepared` gave are compiled when they first run (a minute or more)."""
 
-    def __init__(self, device: str, dtype: str = "auto") -> None:
+    def __init__(self, device: str, dtype: str = "auto", compiled: bool = False) -> None:
         self.device = torch.device(device)
         self.is_cuda = self.device.type == "cuda"
         if dtype == "auto":
             dtype = "bf16" if self.is_cuda else "fp32"
         self.dtype = DTYPES[dtype]
         #: "dtype/runtime", as it stands in an encoder's id.
-        self.name = f"{dtype}/torch-{self.device.type}"
+        self.name = f"{dtype}/torch-{self.device.type}" + ("-compiled" if compiled else "")
+        self._compiled = compiled
         self._batch = FIRST_BATCH if self.is_cuda else CPU_BATCH
         self._measured = not self.is_cuda
         self._copies = torch.cuda.Stream(self.device) if self.is_cuda else None
 
+    def prepared(self, network: Network) -> Network:
+        """The network as `run` is to be given it."""
+        if not self._compiled:
+            return network
+        compiled = torch.compile(network)
+
+        def once_for_all_sizes(batch: Tensor) -> tuple[Tensor, ...]:
+            rows = len(batch)
+            if rows == 1:  # a single row would be compiled for itself
+                batch = torch.cat([batch, batch])
+            torch._dynamo.mark_dynamic(batch, 0)
+            return tuple(output[:rows] for output in compiled(batch))
+
+        return once_for_all_sizes
+
     def run(
         self,
-        network: Callable[[Tensor], tuple[Tensor, ...]],
+        network: Network,
         parts: Sequence[np.ndarray],
         prepare: Callable[[Tensor], Tensor] | None = None,
     ) -> tuple[np.ndarray, ...]:
@@ -87,7 +106,7 @@ class TorchDevice:
 
     def _compute(
         self,
-        network: Callable[[Tensor], tuple[Tensor, ...]],
+        network: Network,
         rows: Tensor,
         done: list[tuple[Tensor, ...]],
         all_of_it: bool,
@@ -109,7 +128,7 @@ class TorchDevice:
                 torch.cuda.empty_cache()
         return [rows[start:]] if start < len(rows) else []
 
-    def _measured_run(self, network: Callable[[Tensor], tuple[Tensor, ...]], batch: Tensor) -> tuple[Tensor, ...]:
+    def _measured_run(self, network: Network, batch: Tensor) -> tuple[Tensor, ...]:
         if self._measured:
             return network(batch)
         before = torch.cuda.memory_allocated(self.device)

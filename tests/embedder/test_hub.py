@@ -1,6 +1,7 @@
 """Models of transformers as encoders: what stands in their files decides, and what cannot be trusted is refused."""
 
 import logging
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,14 @@ def test_a_video_model_sees_in_which_order_things_happen(saved: Saved, models_ho
 
 
 # ---- As the model's own files have it ------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="compiling for a CPU needs g++, which is not installed")
+def test_a_compiled_model_gives_the_same_vectors_under_an_id_of_its_own(saved: Saved, models_home: Home) -> None:
+    plain, compiled = (load(saved("siglip"), models_home, compile=compiles) for compiles in (False, True))
+    clips = [clip(1), clip(2, frames=9), clip(1, frames=1)]
+    assert np.allclose(plain.encode(clips), compiled.encode(clips), atol=1e-4)
+    assert plain.id != compiled.id
 
 
 def prepared_by_pil(frame: np.ndarray, size: tuple[int, int], resample: Image.Resampling) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Batches that do not fit are halved until they do, and no row is lost or moved on the way."""
 
+import shutil
 from collections.abc import Callable
 
 import numpy as np
@@ -60,3 +61,21 @@ def test_parts_of_different_sizes_are_prepared_to_one() -> None:
         lambda batch: (batch.mean(dim=(1, 2)),), parts, lambda part: part[:, :4, :4].float()
     )
     assert np.array_equal(means, np.ones(5, np.float32))
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="compiling for a CPU needs g++, which is not installed")
+def test_a_compiled_network_computes_the_same_and_is_compiled_once_for_all_sizes() -> None:
+    def network(batch: Tensor) -> tuple[Tensor, ...]:
+        return torch.tanh(batch @ weights), batch.sum(dim=1)
+
+    weights = torch.randn(8, 3, generator=torch.Generator().manual_seed(1))
+    plain, compiled = TorchDevice("cpu"), TorchDevice("cpu", compiled=True)
+    fast = compiled.prepared(network)
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    for rows in (1, 7, 16, 16 + 1, 40):
+        parts = [np.random.default_rng(rows).normal(size=(rows, 8)).astype(np.float32)]
+        for expected, got in zip(plain.run(network, parts), compiled.run(fast, parts), strict=True):
+            assert got.shape == expected.shape and np.allclose(got, expected, atol=1e-6)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
+    assert plain.prepared(network) is network and plain.name != compiled.name
