@@ -166,7 +166,7 @@ def _import(store: Store, home: Home, events: pd.DataFrame) -> None:
 
 def _encode_and_label(settings: Settings, home: Home, store: Store, world: World) -> dict[str, Any]:
     encoded = embed(store, home, settings.embed)
-    encoder = load_encoder(settings.embed.encoder, home)
+    encoder = load_encoder(settings.embed.encoder, home, settings.embed.decode)
     table = EmbeddingTable.create(home.embeddings, encoder.id, encoder.dim)
     # A genre of a smaller world has fewer clips than a real catalogue would ask for.
     choices = settings.labels.model_copy(update={"min_examples": 2})

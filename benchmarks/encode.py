@@ -100,7 +100,7 @@ def measure(scratch: Path, data: Path | None, limit: int, settings: EmbedSetting
     store.catalogue.upsert(
         Video(id=f"v{number}", title=path.stem, media_path=str(path.absolute())) for number, path in enumerate(paths)
     )
-    encoder = load_encoder(settings.encoder, home)
+    encoder = load_encoder(settings.encoder, home, settings.decode)
     if not encoder.wants.media:
         raise typer.BadParameter(f"{settings.encoder.name} opens no file: nothing to decode", param_hint="--encoder")
     cores = len(psutil.Process().cpu_affinity() or [1])
@@ -120,7 +120,7 @@ def measure(scratch: Path, data: Path | None, limit: int, settings: EmbedSetting
     left = max(1, cores - settings.decode_workers(encoder))
     beside = encoder
     if encoder.device == "cpu":
-        beside = load_encoder(settings.encoder.model_copy(update={"threads": left}), home)
+        beside = load_encoder(settings.encoder.model_copy(update={"threads": left}), home, settings.decode)
     encoding, encoding_on_all = _encoding(beside, kept, settings.batch), _encoding(encoder, kept, settings.batch)
     slower = min(decoding["videos_per_s"], encoding["videos_per_s"])
     busy_ms = decoding["core_ms_per_video"] + encoding["core_ms_per_video"]

@@ -114,7 +114,7 @@ def embed(
     rest is given back, and KeyboardInterrupt goes on. Raises WorkerStartError when decoding is impossible here.
     """
     settings = settings or EmbedSettings()
-    encoder = encoder or load_encoder(settings.encoder, home)
+    encoder = encoder or load_encoder(settings.encoder, home, settings.decode)
     started = time.monotonic()
     _ask_for_lost_vectors(store, home, encoder)
     waiting = store.catalogue.count_to_encode(encoder.id)

@@ -72,12 +72,12 @@ def search(text: str, limit: LimitOption = 10, json: JsonOption = False) -> None
     if not text.strip():
         raise typer.BadParameter("there is nothing to look for", param_hint="TEXT")
     work = Workspace()
-    settings, engine = work.settings.embed.encoder, work.engine
-    encoder = load_encoder(settings, work.home)
+    settings, engine = work.settings.embed, work.engine
+    encoder = load_encoder(settings.encoder, work.home, settings.decode)
     if not isinstance(encoder, TextTower):
         raise typer.BadParameter(
-            f"the encoder {settings.name} understands no words; set embed.encoder.name to one that does, then run"
-            " `watchnext embed` and `watchnext refresh`",
+            f"the encoder {settings.encoder.name} understands no words; set embed.encoder.name to one that does, then"
+            " run `watchnext embed` and `watchnext refresh`",
             param_hint="TEXT",
         )
     served = engine.release.manifest["encoder"]

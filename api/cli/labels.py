@@ -82,5 +82,5 @@ def newest_table(work: Workspace) -> "EmbeddingTable":
     from data.embeddings import EmbeddingTable
     from embedder.encoders import load_encoder
 
-    encoder = load_encoder(work.settings.embed.encoder, work.home)
+    encoder = load_encoder(work.settings.embed.encoder, work.home, work.settings.embed.decode)
     return EmbeddingTable.create(work.home.embeddings, encoder.id, encoder.dim)

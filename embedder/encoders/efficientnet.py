@@ -17,10 +17,12 @@ import orjson
 from filelock import FileLock
 
 from data.files import CorruptFileError, replacing, sha256_of, verify_checksum, write_json
+from embedder.decode_settings import USUAL_SAMPLING, Sampling
 from embedder.encoders import BEST_POOLING, EncoderError, Pooling
+from embedder.encoders.pooling import VERSION as POOLING
 from embedder.encoders.pooling import normalised, pooled, pooled_dim
-from embedder.encoders.projection import projected
-from embedder.media import PYAV, SHORT_SIDE, Clip, Decoder, Wanted
+from embedder.encoders.projection import projected, projection_id
+from embedder.media import SHORT_SIDE, Clip, Wanted
 
 log = logging.getLogger(__name__)
 
@@ -31,8 +33,8 @@ PIXEL_SCALE = 128.0
 DIM = 1280
 #: Frames that go through the network at once. On a CPU more are slower: the activations leave the cache.
 CPU_BATCH = 16
-#: Part of the exported file's name: count it up when `efficientnet_torch` changes what it computes.
-EXPORT_VERSION = 2
+#: Part of the id and of the exported file's name: count it up when `efficientnet_torch` changes what it computes.
+NETWORK_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -76,13 +78,11 @@ VARIANTS = {
 
 @dataclass(frozen=True)
 class View:
-    """How a video is looked at: in how many frames, decoded by what, and how they become one vector of at most `dim`
-    numbers."""
+    """How a video is looked at: which frames, and how they become one vector of at most `dim` numbers."""
 
-    frames: int = 16
+    sampling: Sampling = USUAL_SAMPLING
     pooling: Pooling = BEST_POOLING
     dim: int = DIM
-    decoder: Decoder = PYAV
 
 
 class _Runtime(Protocol):
@@ -105,14 +105,13 @@ class EfficientNetEncoder:
         self._runtime = runtime
         self._view = view
         self.device = runtime.device
-        self.wants = Wanted(frames=view.frames, decoder=view.decoder)
+        self.wants = Wanted(frames=view.sampling.frames, decoder=view.sampling.decoder)
         long = pooled_dim(DIM, view.pooling)
         self.dim = min(long, view.dim)
         scaled = "" if variant.crop == variant.size else f"-to-{variant.size}"
         preprocessing = f"crop{variant.crop}-of-{SHORT_SIDE}{scaled}-area-{PIXEL_SCALE:.0f}"
-        self.id = f"{variant.id}/{runtime.name}/{preprocessing}/{view.decoder}/{view.frames}f/{view.pooling}"
-        if self.dim < long:
-            self.id += f"-dct{self.dim}"
+        network = f"{variant.id}-v{NETWORK_VERSION}/{runtime.name}/{preprocessing}"
+        self.id = f"{network}/{view.sampling.id}/{view.pooling}-v{POOLING}{projection_id(long, view.dim)}"
 
     def encode(self, clips: Sequence[Clip]) -> np.ndarray:
         """(N, dim) float32, each row of length 1, from the frames of N clips.
@@ -182,7 +181,7 @@ class _OnnxRuntime:
 
 def _exported(models: Path, variant: Variant) -> Path:
     """The ONNX file of the weights; made where it is missing or damaged."""
-    model = models / "encoders" / f"{variant.id.replace('@', '-')}-v{EXPORT_VERSION}.onnx"
+    model = models / "encoders" / f"{variant.id.replace('@', '-')}-v{NETWORK_VERSION}.onnx"
     record = model.with_suffix(".json")
     model.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(model.with_suffix(".lock")):
@@ -191,7 +190,7 @@ def _exported(models: Path, variant: Variant) -> Path:
         except (OSError, KeyError, TypeError, orjson.JSONDecodeError, CorruptFileError):
             log.info("exporting %s to ONNX, once (some seconds)", variant.name)
             _export(variant, model)
-            write_json(record, {"sha256": sha256_of(model), "weights": variant.id, "version": EXPORT_VERSION})
+            write_json(record, {"sha256": sha256_of(model), "weights": variant.id, "version": NETWORK_VERSION})
     return model
 
 

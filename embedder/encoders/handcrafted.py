@@ -9,11 +9,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from embedder.decode_settings import USUAL_SAMPLING, Sampling
 from embedder.encoders import EncoderError
 from embedder.encoders.blocks import joined
 from embedder.encoders.pooling import normalised
-from embedder.encoders.projection import projected
-from embedder.media import PYAV, SHORT_SIDE, Clip, Decoder, Wanted
+from embedder.encoders.projection import projected, projection_id
+from embedder.media import SHORT_SIDE, Clip, Wanted
 
 #: Part of the encoder's id: count it up when a feature changes.
 VERSION = 1
@@ -50,18 +51,17 @@ class HandcraftedEncoder:
     device = "cpu"
     licence = "none needed: there are no weights"
 
-    def __init__(self, frames: int = 16, dim: int = 1280, decoder: Decoder = PYAV) -> None:
+    def __init__(self, sampling: Sampling = USUAL_SAMPLING, dim: int = 1280) -> None:
         try:
             import cv2
         except ImportError as error:
             raise EncoderError("handcrafted needs OpenCV: pip install 'watchnext[encoders]'") from error
-        self.wants = Wanted(frames=frames, motion=True, decoder=decoder)
+        self.wants = Wanted(frames=sampling.frames, motion=True, decoder=sampling.decoder)
         still = np.zeros((1, SHORT_SIDE, SHORT_SIDE, 3), np.uint8)
         long = len(_video_features(still, still))
         self.dim = min(long, dim)
-        self.id = f"handcrafted-v{VERSION}/opencv-{cv2.__version__}/{decoder}/{frames}f"
-        if self.dim < long:
-            self.id += f"-dct{self.dim}"
+        self.id = f"handcrafted-v{VERSION}/opencv-{cv2.__version__}/{sampling.id}"
+        self.id += projection_id(long, dim)
 
     def encode(self, clips: Sequence[Clip]) -> np.ndarray:
         """(N, dim) float32, each row of length 1, from frames and following frames of N clips.

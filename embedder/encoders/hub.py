@@ -8,7 +8,7 @@ is a folder whose bytes are in the encoder's id. Knows nothing of files with vid
 import hashlib
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,17 @@ import numpy as np
 import orjson
 
 from data.files import sha256_of
+from embedder.decode_settings import USUAL_SAMPLING, Sampling
 from embedder.encoders import EncoderError, Pooling
+from embedder.encoders.pooling import VERSION as POOLING
 from embedder.encoders.pooling import normalised, pooled, pooled_dim
-from embedder.encoders.projection import projected
-from embedder.media import PYAV, SHORT_SIDE, Clip, Decoder, Wanted
+from embedder.encoders.projection import projected, projection_id
+from embedder.media import SHORT_SIDE, Clip, Wanted
 
 log = logging.getLogger(__name__)
 
+#: Part of these encoders' ids: count it up when pictures are prepared, or models asked, in another way.
+VERSION = 1
 PREPROCESSING_FILES = ("preprocessor_config.json", "video_preprocessor_config.json", "processor_config.json")
 #: What is fetched of a repository: never code, never pickled weights.
 FETCHED = ["*.json", "*.safetensors", "*.txt", "*.model", "README.md"]
@@ -173,10 +177,9 @@ class HubEncoder:
         folder: Path,
         shown_name: str,
         device: str,
-        frames: int,
+        sampling: Sampling,
         pooling: Pooling | None,
         dim: int,
-        decoder: Decoder,
         compiled: bool,
     ) -> None:
         from embedder.encoders.torch_device import TorchDevice
@@ -193,20 +196,19 @@ class HubEncoder:
         self._tokens: Any = None
         self.device = device
         self.licence = licence_of(folder)
-        frames = _clip_length(self._model.config, frames) if self._family.video else frames
-        self.wants = Wanted(frames=frames, decoder=decoder)
+        if self._family.video:
+            sampling = replace(sampling, frames=_clip_length(self._model.config, sampling.frames))
+        self.wants = Wanted(frames=sampling.frames, decoder=sampling.decoder)
         self._pooling = None if self._family.video else (pooling or "mean")
-        probe = np.zeros((frames if self._family.video else 1, SHORT_SIDE, SHORT_SIDE, 3), np.uint8)
+        probe = np.zeros((sampling.frames if self._family.video else 1, SHORT_SIDE, SHORT_SIDE, 3), np.uint8)
         features = self._features([probe]).shape[1]
         self._long = pooled_dim(features, self._pooling) if self._pooling else features
         self.dim = min(self._long, dim)
         weights = _hash_of(folder)
-        pooled_as = self._pooling or "clip"
-        self.id = (
-            f"hub:{shown_name[-80:]}@{weights[:8]}/{self._runtime.name}/of-{SHORT_SIDE}/{decoder}/{frames}f/{pooled_as}"
-        )
-        if self.dim < self._long:
-            self.id += f"-dct{self.dim}"
+        pooled_as = f"{self._pooling}-v{POOLING}" if self._pooling else "clip"
+        model = f"hub:{shown_name[-80:]}@{weights[:8]}-v{VERSION}"
+        self.id = f"{model}/{self._runtime.name}/of-{SHORT_SIDE}/{sampling.id}/{pooled_as}"
+        self.id += projection_id(self._long, dim)
 
     def encode(self, clips: Sequence[Clip]) -> np.ndarray:
         """(N, dim) float32, each row of length 1, from the frames of N clips. Raises ValueError for one without."""
@@ -278,16 +280,15 @@ class HubEncoderWithText(HubEncoder):
 def load_hub_encoder(
     name: str,
     device: str,
-    frames: int = 16,
+    sampling: Sampling = USUAL_SAMPLING,
     pooling: Pooling | None = None,
     dim: int = 1280,
-    decoder: Decoder = PYAV,
     compiled: bool = False,
 ) -> HubEncoder:
     """The model of a folder or of the hub. Raises EncoderError when it cannot be had or is of no known family.
 
-    `name`: a folder that exists, or a repository, with "@revision" if one is meant. `frames`: a video model takes as
-    many as it was trained with instead. `pooling`: None: mean, so that texts compare best.
+    `name`: a folder that exists, or a repository, with "@revision" if one is meant. `sampling`: a video model takes
+    as many frames as it was trained with instead. `pooling`: None: mean, so that texts compare best.
     """
     if find_spec("transformers") is None:
         raise EncoderError("hub models need transformers: pip install 'watchnext[hub]'")
@@ -302,7 +303,7 @@ def load_hub_encoder(
         raise EncoderError(f"{name} has no safetensors: other weights are not loaded, they may run code")
     shown = folder.resolve().name if Path(name).is_dir() else name
     kind = HubEncoderWithText if family.text else HubEncoder
-    encoder = kind(folder, shown, device, frames, pooling, dim, decoder, compiled)
+    encoder = kind(folder, shown, device, sampling, pooling, dim, compiled)
     log.info("%s: weights under the licence %s", shown, encoder.licence)
     return encoder
 

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+#: Part of encoders' ids: count it up when vectors are pooled in another way.
+VERSION = 1
 SMALLEST = 1e-12
 #: Length of a block of changes, relative to the mean's, below which it is not raised to length 1.
 STILL_BELOW = 0.05

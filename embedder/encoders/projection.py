@@ -12,6 +12,11 @@ from scipy.fft import dct
 SEED = 1
 
 
+def projection_id(length: int, size: int) -> str:
+    """What an encoder's id ends with when its vectors of `length` are made to have `size` numbers; "" if they fit."""
+    return "" if length <= size else f"-dct{size}.{SEED}"
+
+
 def projected(vectors: np.ndarray, size: int) -> np.ndarray:
     """(N, min(D, size)) float32 of vectors (N, D); those that are short enough stay as they are."""
     length = vectors.shape[1]

@@ -13,7 +13,7 @@ import numpy as np
 from data.files import sha256_of
 from embedder.encoders import EncoderError
 from embedder.encoders.pooling import normalised
-from embedder.encoders.projection import projected
+from embedder.encoders.projection import projected, projection_id
 from embedder.media import Clip, Wanted
 
 #: Word pieces that the network was trained on; what stands behind them is not read.
@@ -45,8 +45,7 @@ class TextEncoder:
         self.dim = min(long, dim)
         weights = sha256_of(folder / "model.safetensors")[:8]
         self.id = f"minilm-l6-v2@{weights}/fp32/torch-{device}/{LONGEST}-tokens"
-        if self.dim < long:
-            self.id += f"-dct{self.dim}"
+        self.id += projection_id(long, dim)
 
     def encode(self, clips: Sequence[Clip]) -> np.ndarray:
         """(N, dim) float32, each row of length 1, of what is written of N clips. Raises ValueError for nothing."""

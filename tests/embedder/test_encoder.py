@@ -13,6 +13,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from data.home import Home
+from embedder.decode_settings import DecodeSettings
 from embedder.encoders import Encoder, EncoderSettings, load_encoder
 from embedder.encoders.efficientnet import EfficientNetEncoder, View, on_torch
 from embedder.media import Clip
@@ -100,11 +101,14 @@ def test_bf16_is_near_but_another_encoder(models_home: Home, clips: list[Clip]) 
 
 
 def test_the_id_names_all_that_moves_a_vector(encoder: Encoder, models_home: Home) -> None:
-    looked_at = "crop224-of-256-area-128/pyav/16f/mean+std+diff-dct1280"
-    assert encoder.id == f"efficientnet-lite0@57934424/fp32/onnxruntime/{looked_at}"
+    looked_at = "crop224-of-256-area-128/pyav-v2/16f/mean+std+diff-v1-dct1280.1"
+    assert encoder.id == f"efficientnet-lite0@57934424-v2/fp32/onnxruntime/{looked_at}"
     mean = load_encoder(EncoderSettings(pooling="mean"), models_home)
-    assert mean.id == encoder.id.replace("mean+std+diff-dct1280", "mean")
+    assert mean.id == encoder.id.replace("mean+std+diff-v1-dct1280.1", "mean-v1")
     assert load_encoder(EncoderSettings(frames=8), models_home).id == encoder.id.replace("16f", "8f")
+    for other in (DecodeSettings(exact_megapixels=1), DecodeSettings(min_distinct=0.1)):
+        assert load_encoder(EncoderSettings(), models_home, other).id != encoder.id
+    assert load_encoder(EncoderSettings(), models_home, DecodeSettings(max_pixels=1)).id == encoder.id
 
 
 def test_frames_that_are_no_sample_are_refused(encoder: Encoder) -> None:

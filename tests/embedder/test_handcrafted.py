@@ -10,6 +10,7 @@ from skimage.feature import graycomatrix, graycoprops
 from skimage.measure import moments_central, moments_hu, moments_normalized
 
 from embedder.decode import read_media
+from embedder.decode_settings import Sampling
 from embedder.encoders.handcrafted import (
     GLCM_LEVELS,
     HandcraftedEncoder,
@@ -100,7 +101,7 @@ def test_what_stands_still_does_not_move(frames: np.ndarray) -> None:
 
 
 def test_a_file_becomes_one_unit_vector_and_its_copy_the_same(tmp_path: Path) -> None:
-    encoder = HandcraftedEncoder(frames=8)
+    encoder = HandcraftedEncoder(Sampling(frames=8))
     films = [
         write_video(tmp_path / "one.mp4", seed=1),
         write_video(tmp_path / "again.mp4", seed=1),
