@@ -7,21 +7,29 @@ import contextlib
 import hashlib
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 import orjson
+
+HASHED_AT_ONCE = 2**20
 
 
 class CorruptFileError(ValueError):
     """A stored file is missing, truncated or altered: its checksum is not the recorded one."""
 
 
-def sha256_of(path: Path) -> str:
-    """Hex SHA-256 of the bytes of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def sha256_of(path: Path, stop: Callable[[], bool] = lambda: False) -> str:
+    """Hex SHA-256 of the bytes of a file. Raises InterruptedError as soon as `stop` answers yes."""
+    digest = hashlib.sha256()
+    with path.open("rb", buffering=0) as file:
+        buffer = memoryview(bytearray(HASHED_AT_ONCE))
+        while count := file.readinto(buffer):
+            if stop():
+                raise InterruptedError(f"the checksum of {path} was not finished")
+            digest.update(buffer[:count])
+    return digest.hexdigest()
 
 
 @contextlib.contextmanager

@@ -37,6 +37,7 @@ from embedder.claims import claiming
 from embedder.contents import Known, KnownContents, Origin, checksum, record_origins
 from embedder.decode_settings import DecodeSettings
 from embedder.encoders import Encoder, EncoderSettings, load_encoder
+from embedder.encoding import encode_each
 from embedder.isolation import DecodePool
 from embedder.labels import LabelHead, LabelSettings
 from embedder.media import Clip, MediaError, Reason, Wanted, require_regular_file
@@ -69,6 +70,9 @@ class EmbedSettings(BaseModel):
     write_every: int = Field(default=32, ge=1, description="videos per block of the embedding table")
     time_limit_s: float = Field(default=60.0, gt=0, description="seconds that decoding one file may take")
     memory_limit_mb: int = Field(default=1536, ge=64, description="MiB that decoding one file may take")
+    max_file_gb: float = Field(
+        default=256.0, gt=0, description="larger files are refused: every byte of a file is read once, for its checksum"
+    )
     lease_s: float = Field(default=60.0, ge=1, description="seconds a claim holds unless it is renewed")
 
     def decode_workers(self, encoder: Encoder) -> int:
@@ -120,7 +124,7 @@ def embed(
     waiting = store.catalogue.count_to_encode(encoder.id)
     workers = settings.decode_workers(encoder)
     with (
-        claiming(home, store.catalogue) as owner,
+        claiming(home, store.catalogue, settings.lease_s) as owner,
         ThreadPoolExecutor(workers, thread_name_prefix="decode") as threads,
         DecodePool(
             workers, settings.time_limit_s, settings.memory_limit_mb, settings.decode, encoder.wants.decoder
@@ -193,6 +197,7 @@ class _Finished:
     origin: Origin
     vector: np.ndarray | None  # None: the table holds it already
     facts: MediaFacts
+    reused: bool = False
 
 
 class _Run:
@@ -231,19 +236,20 @@ class _Run:
         self._twins: list[tuple[VideoRecord, _Twin]] = []
         self._transient: list[tuple[VideoRecord, MediaError]] = []
         self._refused: dict[str, MediaError] = {}  # by content
-        self._held: set[str] = set()
         self._lock = threading.Lock()
         self._leaders: dict[str, str] = {}  # content -> id of the video it is encoded for in this run
-        self._renewed = self._written = time.monotonic()
+        self._written = time.monotonic()
+        self._over = False
 
     # ---- The loop ------------------------------------------------------------------------------------------
 
     def drain(self, stop: threading.Event) -> None:
         claimed: list[VideoRecord] = []
         ahead = self._settings.decode_workers(self._encoder) * self._settings.ahead
+        lease_s = self._settings.lease_s
         while True:
             while len(self._futures) < ahead and not stop.is_set():
-                claimed = claimed or self._claim(ahead)
+                claimed = claimed or self._catalogue.claim(self._owner, ahead, lease_s, self._encoder.id)
                 if not claimed:
                     break
                 record = claimed.pop(0)
@@ -252,12 +258,12 @@ class _Run:
                 return
             done, _ = wait(self._futures, timeout=1.0, return_when=FIRST_COMPLETED)
             self._take([(self._futures.pop(future), future) for future in done])
-            self._renew_when_due()  # also while nothing comes
             if len(self._finished) >= self._settings.write_every or time.monotonic() - self._written > WRITE_AFTER_S:
                 self.write()
 
     def give_up(self) -> None:
         """Ends what is still being decoded (nothing is, unless the loop was interrupted)."""
+        self._over = True
         for future in self._futures:
             future.cancel()
         self._pool.close()
@@ -267,7 +273,6 @@ class _Run:
         given back before, this run would have claimed it again)."""
         self._known = KnownContents(self._table)
         for record, twin in self._twins:
-            self._renew_when_due()
             known = self._known.find(twin.content)
             if known is not None:
                 self._reuse(record, _Reused(twin.content, twin.file, known))
@@ -277,21 +282,12 @@ class _Run:
         for record, error in self._transient:
             self._mark_failed(record, error)
 
-    def _claim(self, limit: int) -> list[VideoRecord]:
-        records = self._catalogue.claim(self._owner, limit, self._settings.lease_s, self._encoder.id)
-        self._held.update(record.id for record in records)
-        return records
-
-    def _renew_when_due(self) -> None:
-        if time.monotonic() - self._renewed > self._settings.lease_s / 3:
-            self._catalogue.renew(self._owner, list(self._held), self._settings.lease_s)
-            self._renewed = time.monotonic()
-
     # ---- One video, in a thread ----------------------------------------------------------------------------
 
     def _prepare(self, record: VideoRecord) -> _Decoded | _Reused | _Twin:
         path = self._home.media / (record.media_path or "")
-        file = _content_of(path)
+        before = _state_of(path)
+        file = self._content_of(path)
         if file != record.content_hash:
             self._catalogue.note_content(record.id, file)
         content = what_is_encoded(file, record, self._encoder.wants)
@@ -303,10 +299,26 @@ class _Run:
                 return _Twin(content, file)
         try:
             clip, facts = self._seen(path, record)
-        except MediaError as error:
-            self._refused[content] = error
+            if _state_of(path) != before:
+                raise MediaError(Reason.CHANGED, "the file was written to while it was read")
+        except (MediaError, RuntimeError) as error:
+            if isinstance(error, MediaError):
+                self._refused[content] = error
             raise
+        except Exception as error:  # one video never stops a run
+            log.exception("%s", record.id)
+            raise MediaError(Reason.CRASHED, f"reading it raised {error!r}") from error
         return _Decoded(content, file, clip, facts)
+
+    def _content_of(self, path: Path) -> str:
+        require_regular_file(path)
+        limit = self._settings.max_file_gb
+        if path.stat().st_size > limit * 1e9:
+            raise MediaError(Reason.TOO_LARGE, f"a file of {path.stat().st_size / 1e9:.1f} GB, more than {limit:g}")
+        try:
+            return sha256_of(path, stop=lambda: self._over)
+        except OSError as error:
+            raise MediaError(Reason.NOT_READABLE, error.strerror or str(error)) from error
 
     def _seen(self, path: Path, record: VideoRecord) -> tuple[Clip, MediaFacts]:
         wants = self._encoder.wants
@@ -315,7 +327,12 @@ class _Run:
             if not text:
                 raise MediaError(Reason.NO_TEXT, "it has no title, description or tags")
             return Clip(text=text), MediaFacts()
-        sample = self._pool.read(path, wants)
+        try:
+            sample = self._pool.read(path, wants)
+        except MediaError as error:
+            if text and error.reason in (Reason.NO_VIDEO_TRACK, Reason.NO_SOUND):  # what is written of it is left
+                return Clip(text=text), MediaFacts()
+            raise
         clip = Clip(sample.frames, sample.following, sample.sound, text)
         if sample.frames is None:
             return clip, MediaFacts(duration_s=sample.info.duration_s)
@@ -326,8 +343,12 @@ class _Run:
 
     def _find(self, content: str, file: str, video_id: str) -> Known | None:
         known = self._known.find(content, prefer=video_id)
-        if known is None and self._catalogue.encoded_twin(file, self._encoder.id) is not None:
-            # Another run encoded the same bytes since this one began.
+        if (
+            known is None
+            and self._catalogue.encoded_twin(file, self._encoder.id) is not None
+            and not self._known.is_current()
+        ):
+            # Another run may have encoded the same since this one began.
             self._known = KnownContents(self._table)
             known = self._known.find(content, prefer=video_id)
         return known
@@ -354,21 +375,22 @@ class _Run:
                     self._twins.append((record, result))
         for start in range(0, len(decoded), self._settings.batch):
             self._encode(decoded[start : start + self._settings.batch])
-            self._renew_when_due()
 
     def _encode(self, decoded: Sequence[tuple[VideoRecord, _Decoded]]) -> None:
-        vectors = self._encoder.encode([one.clip for _, one in decoded])
+        vectors = encode_each(self._encoder, [one.clip for _, one in decoded])
         for (record, one), vector in zip(decoded, vectors, strict=True):
+            if isinstance(vector, MediaError):
+                self._refused[one.content] = vector
+                self._fail(record, vector)
+                continue
             origin = Origin(record.id, one.content, one.facts.duration_s, checksum(vector), one.file)
             self._finished.append(_Finished(record, origin, vector, one.facts))
-        self.report.encoded += len(decoded)
 
     def _reuse(self, record: VideoRecord, reused: _Reused) -> None:
         known = reused.known
         origin = Origin(record.id, reused.content, known.duration_s, checksum(known.vector), reused.file)
         vector = None if known.id == record.id else known.vector
-        self._finished.append(_Finished(record, origin, vector, self._copied_facts(record, known)))
-        self.report.reused += 1
+        self._finished.append(_Finished(record, origin, vector, self._copied_facts(record, known), reused=True))
 
     def _copied_facts(self, record: VideoRecord, known: Known) -> MediaFacts:
         own, source = thumbnail_path(self._home, record.id), thumbnail_path(self._home, known.id)
@@ -393,7 +415,6 @@ class _Run:
     def _mark_failed(self, record: VideoRecord, error: MediaError) -> None:
         log.warning("%s gives no embedding: %s", record.id, error)
         self._catalogue.mark_failed(record.id, str(error), retry=error.reason.transient, owner=self._owner)
-        self._held.discard(record.id)
 
     def write(self) -> None:
         """Makes durable what is encoded: origins, vectors, states, in this order."""
@@ -410,8 +431,9 @@ class _Run:
                 {origin.id: labels for (origin, _), labels in zip(new, predicted, strict=True)}
             )
         for finished in self._finished:
-            self._catalogue.mark_ready(finished.record.id, self._encoder.id, finished.facts, owner=self._owner)
-            self._held.discard(finished.record.id)
+            if self._catalogue.mark_ready(finished.record.id, self._encoder.id, finished.facts, owner=self._owner):
+                self.report.encoded += not finished.reused
+                self.report.reused += finished.reused
         self._advance(len(self._finished))
         self._finished.clear()
         self._written = time.monotonic()
@@ -428,7 +450,7 @@ class _Run:
 
 def text_of(video: Video) -> str:
     """What an encoder reads of a video: title, description and tags; "" where it has none."""
-    return "\n".join(filter(None, [video.title, video.description, ", ".join(video.tags)]))
+    return "\n".join(filter(None, [video.title.strip(), video.description.strip(), ", ".join(video.tags)]))
 
 
 def what_is_encoded(file: str, video: Video, wants: Wanted) -> str:
@@ -443,9 +465,10 @@ def _trained_head(home: Home, encoder_id: str) -> LabelHead | None:
         return None
 
 
-def _content_of(path: Path) -> str:
-    require_regular_file(path)
+def _state_of(path: Path) -> tuple[int, ...]:
+    """What changes with a file's bytes, as far as the file system tells; () when there is none."""
     try:
-        return sha256_of(path)
-    except OSError as error:
-        raise MediaError(Reason.NOT_READABLE, error.strerror or str(error)) from error
+        status = path.stat()
+    except OSError:
+        return ()
+    return status.st_ino, status.st_size, status.st_mtime_ns

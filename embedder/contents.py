@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import orjson
 
-from data.embeddings import EmbeddingTable
+from data.embeddings import MANIFEST, EmbeddingTable
 
 LOG = "contents.jsonl"
 
@@ -63,7 +63,12 @@ class KnownContents:
     """The vectors of a table by what they were made from, as of now. Nothing is read before the first question."""
 
     def __init__(self, table: EmbeddingTable) -> None:
+        self._state = _state_of(table)
         self._table = EmbeddingTable.open(table.folder)
+
+    def is_current(self) -> bool:
+        """Whether nothing has been written to the table since."""
+        return self._state == _state_of(self._table)
 
     def find(self, content: str, prefer: str | None = None) -> Known | None:
         """A vector that was made from this content, if the table has one; rather of `prefer`."""
@@ -96,6 +101,11 @@ class KnownContents:
         except FileNotFoundError:
             return []
         return [origin for line in lines if (origin := _read(line)) is not None]
+
+
+def _state_of(table: EmbeddingTable) -> tuple[int, int]:
+    status = (table.folder / MANIFEST).stat()  # each write puts another file in its place
+    return status.st_ino, status.st_mtime_ns
 
 
 def _read(line: bytes) -> Origin | None:

@@ -19,6 +19,7 @@ import select
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -35,6 +36,10 @@ log = logging.getLogger(__name__)
 PATIENCE_S = 5.0
 #: (Where torchcodec is asked for, a worker imports torch and decodes a film first.)
 START_LIMIT_S = 120.0
+#: Bytes of an answer's first line, and behind it: 256 frames and as many following ones, the largest that there are.
+LARGEST_HEADER = 2**16
+LARGEST_ANSWER = 2**29
+NONSENSE = "the decoder answered with nonsense"
 
 
 class WorkerStartError(RuntimeError):
@@ -124,7 +129,9 @@ class _Crew:
                 worker = None
             if worker is None:
                 worker = self._start()
-            answer, payload = worker.ask({"path": str(path), "wanted": asdict(wanted)}, self._time_limit_s + PATIENCE_S)
+            request = {"path": str(path), "wanted": asdict(wanted)}
+            answer, payload = worker.ask(request, self._time_limit_s + PATIENCE_S)
+            read = _what_is_in(answer, payload)
         except _WorkerEndedError as end:
             self._bury(worker)
             worker = None
@@ -136,16 +143,16 @@ class _Crew:
             worker = None
             raise
         else:
-            if answer.get("reason") == Reason.OUT_OF_MEMORY:  # what is left of this process is not worth keeping
+            if (
+                isinstance(read, MediaError) and read.reason is Reason.OUT_OF_MEMORY
+            ):  # what is left of this process is not worth keeping
                 self._bury(worker)
                 worker = None
         finally:
             self._places.put(worker)
-        if "not_taken" in answer:
-            raise NotTakenError(answer["not_taken"])
-        if "reason" in answer:
-            raise MediaError(Reason(answer["reason"]), answer["detail"])
-        return from_message(answer, payload)
+        if isinstance(read, Exception):
+            raise read
+        return read
 
     def close(self) -> None:
         self._closed = True
@@ -185,12 +192,26 @@ class _WorkerEndedError(Exception):
         self.code = code
 
 
+def _what_is_in(answer: dict[str, Any], payload: bytearray) -> MediaSample | MediaError | NotTakenError:
+    try:
+        if "not_taken" in answer:
+            return NotTakenError(answer["not_taken"])
+        if "reason" in answer:
+            return MediaError(Reason(answer["reason"]), answer["detail"])
+        return from_message(answer, payload)
+    except (ValueError, TypeError, KeyError) as error:
+        raise MediaError(Reason.CRASHED, NONSENSE) from error
+
+
 def _blame(end: _WorkerEndedError, time_limit_s: float) -> MediaError:
     if end.code is None or end.code == -signal.SIGALRM:
         return MediaError(Reason.TIMED_OUT, f"decoding took longer than {time_limit_s:g} s")
     if end.code == -signal.SIGKILL:
         return MediaError(Reason.OUT_OF_MEMORY, "the system killed the decoder, most likely for its memory")
-    how = signal.Signals(-end.code).name if end.code < 0 else f"exit status {end.code}"
+    how = f"exit status {end.code}"
+    if end.code < 0:
+        known = {number.value: number.name for number in signal.Signals}
+        how = known.get(-end.code, f"signal {-end.code}")
     return MediaError(Reason.CRASHED, f"the decoder ended with {how}")
 
 
@@ -213,6 +234,8 @@ class _Worker:
         assert self._process.stdin is not None and self._process.stdout is not None
         self._requests: BinaryIO = self._process.stdin  # type: ignore[assignment]
         self._answers: BinaryIO = self._process.stdout  # type: ignore[assignment]
+        self._waiting = select.poll()
+        self._waiting.register(self._answers, select.POLLIN | select.POLLHUP)
 
     def await_greeting(self) -> dict[str, Any]:
         try:
@@ -228,19 +251,46 @@ class _Worker:
             self._requests.write(orjson.dumps(request, option=orjson.OPT_APPEND_NEWLINE))
             self._requests.flush()
         except (OSError, ValueError):
-            raise _WorkerEndedError(self._process.wait()) from None
+            raise _WorkerEndedError(self._exit_status()) from None
         return self._read(limit_s)
 
     def _read(self, limit_s: float) -> tuple[dict[str, Any], bytearray]:
-        if not select.select([self._answers], [], [], limit_s)[0]:
+        """An answer. What a worker says is not believed either: a file may have made it its own."""
+        deadline = time.monotonic() + limit_s
+        received, chunk = bytearray(), bytearray(LARGEST_HEADER)
+        while b"\n" not in received:
+            received += chunk[: self._receive(chunk, deadline)]
+            if len(received) > LARGEST_HEADER and b"\n" not in received:
+                raise MediaError(Reason.CRASHED, NONSENSE)
+        header, _, first = received.partition(b"\n")
+        try:
+            answer = orjson.loads(header)
+            size = int(answer.get("bytes", 0))
+        except (ValueError, TypeError, AttributeError) as error:
+            raise MediaError(Reason.CRASHED, NONSENSE) from error
+        if not len(first) <= size <= LARGEST_ANSWER:
+            raise MediaError(Reason.CRASHED, NONSENSE)
+        payload = bytearray(size)
+        payload[: len(first)] = first
+        missing = memoryview(payload)[len(first) :]
+        while missing:
+            missing = missing[self._receive(missing, deadline) :]
+        return answer, payload
+
+    def _receive(self, buffer: bytearray | memoryview, deadline: float) -> int:
+        """Fills the beginning of a buffer with what comes next; returns how much that is, at least 1."""
+        if not self._waiting.poll(max(0.0, deadline - time.monotonic()) * 1000):
             raise _WorkerEndedError(None)
-        line = self._answers.readline()
-        if line.endswith(b"\n"):
-            answer = orjson.loads(line)
-            payload = bytearray(answer.get("bytes", 0))
-            if self._answers.readinto(payload) == len(payload):  # type: ignore[attr-defined]
-                return answer, payload
-        raise _WorkerEndedError(self._process.wait())
+        count = os.readv(self._answers.fileno(), [buffer])
+        if count == 0:
+            raise _WorkerEndedError(self._exit_status())
+        return count
+
+    def _exit_status(self) -> int | None:
+        try:
+            return self._process.wait(PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            return None
 
     def died(self) -> bool:
         return self._process.poll() is not None

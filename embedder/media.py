@@ -42,10 +42,12 @@ class Reason(StrEnum):
     UNSUPPORTED_CODEC = "unsupported_codec"  # a video track that this build of FFmpeg cannot decode
     ENCRYPTED = "encrypted"  # a video track behind digital rights management
     UNDECODABLE = "undecodable"  # a video track from which not one frame could be decoded
-    TOO_LARGE = "too_large"  # pictures with more pixels than `DecodeSettings.max_pixels`
+    TOO_LARGE = "too_large"  # a file of more bytes, or pictures with more pixels, than the settings allow
     TIMED_OUT = "timed_out"  # decoding took longer than the time limit
     OUT_OF_MEMORY = "out_of_memory"  # decoding needed more memory than the limit
-    CRASHED = "crashed"  # the decoder's process died
+    CRASHED = "crashed"  # the decoder's process died, or something else went wrong that nobody had foreseen
+    CHANGED = "changed"  # the file was written to while it was read
+    NOT_ENCODABLE = "not_encodable"  # the encoder makes nothing of it, though it does of others
 
     @property
     def transient(self) -> bool:
@@ -53,7 +55,16 @@ class Reason(StrEnum):
         return self in _TRANSIENT
 
 
-_TRANSIENT = frozenset({Reason.NOT_FOUND, Reason.NOT_READABLE, Reason.TIMED_OUT, Reason.OUT_OF_MEMORY, Reason.CRASHED})
+_TRANSIENT = frozenset(
+    {
+        Reason.NOT_FOUND,
+        Reason.NOT_READABLE,
+        Reason.TIMED_OUT,
+        Reason.OUT_OF_MEMORY,
+        Reason.CRASHED,
+        Reason.CHANGED,
+    }
+)
 
 
 class MediaError(Exception):

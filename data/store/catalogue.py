@@ -229,12 +229,11 @@ class Catalogue:
             ).mappings()
             return [_record(row) for row in rows]
 
-    def renew(self, owner: str, video_ids: Sequence[str], lease_s: float) -> None:
-        """Keeps claimed videos for another `lease_s` seconds."""
+    def renew(self, owner: str, lease_s: float) -> None:
+        """Keeps all that `owner` has claimed for another `lease_s` seconds."""
+        held = sa.update(videos).where(videos.c.lease_owner == owner)
         with writing(self._engine) as connection:
-            for batch in _batches(video_ids):
-                held = sa.and_(videos.c.id.in_(batch), videos.c.lease_owner == owner)
-                connection.execute(sa.update(videos).where(held).values(lease_until=time.time() + lease_s))
+            connection.execute(held.values(lease_until=time.time() + lease_s))
 
     def release(self, owner: str, dead: bool = False) -> int:
         """Gives back all that `owner` still holds, as if unclaimed; of a `dead` owner the attempts count."""
@@ -253,10 +252,11 @@ class Catalogue:
         with self._engine.connect() as connection:
             return [str(owner) for owner in connection.execute(query).scalars()]
 
-    def mark_ready(self, video_id: str, encoder_id: str, facts: MediaFacts, *, owner: str | None = None) -> None:
+    def mark_ready(self, video_id: str, encoder_id: str, facts: MediaFacts, *, owner: str | None = None) -> bool:
         """The embedding of this video by this encoder is in the embedding table; what is known of `facts` is kept.
 
-        With `owner`, only while that owner holds the claim: it ends when the media changes meanwhile.
+        With `owner`, only while that owner holds the claim: it ends when the media changes meanwhile. False when it
+        has ended.
         """
         values: dict[str, Any] = {
             "state": VideoState.READY,
@@ -265,7 +265,7 @@ class Catalogue:
             "attempts": 0,
         }
         known = {name: value for name, value in asdict(facts).items() if value is not None}
-        self._settle(video_id, values | known, owner)
+        return self._settle(video_id, values | known, owner)
 
     def mark_failed(self, video_id: str, reason: str, retry: bool = False, *, owner: str | None = None) -> None:
         """Gives a video up with a reason; with `retry`, only after `MAX_ATTEMPTS` claims, else it stays pending.
@@ -279,9 +279,9 @@ class Catalogue:
             )
         self._settle(video_id, {"state": state, "reason": reason}, owner)
 
-    def _settle(self, video_id: str, values: dict[str, Any], owner: str | None) -> None:
+    def _settle(self, video_id: str, values: dict[str, Any], owner: str | None) -> bool:
         held = [] if owner is None else [videos.c.lease_owner == owner]
-        self._update([video_id], values | {"lease_owner": None, "lease_until": None}, *held)
+        return self._update([video_id], values | {"lease_owner": None, "lease_until": None}, *held) == 1
 
     def retry(self, video_ids: Sequence[str] | None = None) -> int:
         """Makes failed videos (these, or all) pending again; returns how many."""

@@ -218,9 +218,9 @@ def test_a_claim_holds_until_its_lease_ends(store: Store) -> None:
     assert claim(store, "first", lease_s=60) == ["v1"]
     assert store.catalogue.get("v1").attempts == 1 and store.catalogue.lease_owners() == ["first"]
     assert claim(store, "second") == []
-    store.catalogue.renew("first", ["v1"], lease_s=-1)
+    store.catalogue.renew("first", lease_s=-1)
     assert claim(store, "second", lease_s=60) == ["v1"], "the lease had run out"
-    store.catalogue.renew("first", ["v1"], lease_s=-1)
+    store.catalogue.renew("first", lease_s=-1)
     assert claim(store, "third") == [], "only the owner renews"
 
 

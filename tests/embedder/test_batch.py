@@ -20,10 +20,11 @@ from data.schema import Video, VideoRecord, VideoState
 from data.store import Catalogue, Store
 from embedder.batch import EmbedReport, EmbedSettings, embed
 from embedder.decode_settings import DecodeSettings
-from embedder.encoders import Encoder
+from embedder.encoders import Encoder, EncoderError
 from embedder.isolation import DecodePool
 from embedder.labels import LabelHead
-from embedder.media import Clip, Reason, Wanted
+from embedder.media import Clip, MediaSample, Reason, Wanted
+from embedder.thumbnails import thumbnail_path
 from tests.embedder.made_clips import StubEncoder, repeat_video, write_sound, write_video
 
 
@@ -360,6 +361,119 @@ def test_leases_are_renewed_while_the_work_goes_on(store: Store, home: Home, ori
     assert len(ready(store)) == 6
 
 
+def test_leases_hold_while_one_call_of_the_encoder_takes_longer(
+    store: Store, home: Home, originals: list[Path]
+) -> None:
+    add(store, home, originals[:3])
+    stolen: list[VideoRecord] = []
+
+    class Slow(StubEncoder):
+        def encode(self, clips: Any) -> np.ndarray:
+            time.sleep(2)  # the work itself, twice as long as a lease
+            stolen.extend(store.catalogue.claim("rival", 10, 60, self.id))
+            return super().encode(clips)
+
+    report = embed(store, home, EmbedSettings(lease_s=1), Slow())
+    assert stolen == [] and summary(report) == (3, 0, {}) and len(ready(store)) == 3
+
+
+def test_only_what_became_ready_is_counted(store: Store, home: Home, originals: list[Path]) -> None:
+    """The media of a video changes while it is encoded: its claim ends, the vector is not that of the new file."""
+    ids = add(store, home, originals[:2])
+
+    class Meanwhile(StubEncoder):
+        def encode(self, clips: Any) -> np.ndarray:
+            store.catalogue.upsert([Video(id=ids[0], media_path=ids[1])])
+            return super().encode(clips)
+
+    report = embed(store, home, EmbedSettings(workers=1, ahead=2), Meanwhile())
+    assert report.encoded + report.reused == len(ready(store)) + report.failed.total()
+
+
+class Picky(StubEncoder):
+    """Makes nothing of the clip whose first picture is the darkest."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.how = how
+
+    def encode(self, clips: Sequence[Clip]) -> np.ndarray:
+        dark = [clip.frames is not None and clip.frames[0].mean() < 30 for clip in clips]
+        if self.how == "raises" and any(dark):
+            raise RuntimeError("no picture at all")
+        vectors = super().encode([*clips])
+        vectors[dark] = {"raises": 1, "not a number": np.nan, "zero": 0}[self.how]
+        return vectors
+
+
+@pytest.mark.parametrize("how", ["raises", "not a number", "zero"])
+def test_a_video_that_the_encoder_makes_nothing_of_costs_itself(
+    store: Store, home: Home, originals: list[Path], tmp_path: Path, how: str
+) -> None:
+    dark = write_video(tmp_path / "dark.mp4", picture_of=lambda number: np.full((240, 320, 3), number, np.uint8))
+    *good, bad = add(store, home, [*originals[:3], dark])
+
+    report = embed(store, home, EmbedSettings(workers=1, ahead=4), Picky(how))
+
+    assert summary(report) == (3, 0, {Reason.NOT_ENCODABLE: 1})
+    assert ready(store) == set(good) and str(records(store)[bad].reason).startswith("not_encodable: ")
+    assert summary(embed(store, home, encoder=Picky(how))) == (0, 0, {})
+
+
+def test_an_encoder_that_is_broken_blames_no_video(store: Store, home: Home, originals: list[Path]) -> None:
+    ids = add(store, home, originals[:3])
+
+    class Broken(StubEncoder):
+        def encode(self, clips: Sequence[Clip]) -> np.ndarray:
+            return np.full((len(clips), self.dim), np.nan, np.float32)
+
+    with pytest.raises(EncoderError, match="stub/mean-colour gives no vector of length 1"):
+        embed(store, home, encoder=Broken())
+    assert {record.state for record in records(store).values()} == {VideoState.PENDING}
+    assert {record.attempts for record in records(store).values()} == {0}
+    assert summary(embed(store, home, encoder=StubEncoder())) == (len(ids), 0, {})
+
+
+def test_something_unforeseen_costs_the_video_at_which_it_happened(
+    store: Store, home: Home, originals: list[Path]
+) -> None:
+    bad, *good = add(store, home, originals[:3])
+    thumbnail_path(home, bad).mkdir(parents=True)  # where a file should go there is a folder
+
+    report = embed(store, home, encoder=StubEncoder())
+
+    assert summary(report) == (2, 0, {Reason.CRASHED: 1}) and ready(store) == set(good)
+    assert records(store)[bad].state == VideoState.PENDING, "tried again by later runs"
+
+
+def test_a_file_that_is_written_to_while_it_is_read_is_tried_again(
+    store: Store, home: Home, originals: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (video_id,) = add(store, home, originals[:1])
+    read = DecodePool.read
+
+    def slow_upload(pool: DecodePool, path: Path, wanted: Wanted) -> MediaSample:
+        shutil.copyfile(originals[1], path)
+        return read(pool, path, wanted)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(DecodePool, "read", slow_upload)
+        assert summary(embed(store, home, encoder=StubEncoder())) == (0, 0, {Reason.CHANGED: 1})
+    encoder = StubEncoder()
+    assert summary(embed(store, home, encoder=encoder)) == (1, 0, {})
+    assert records(store)[video_id].content_hash == sha256_of(originals[1])
+
+
+def test_files_beyond_the_largest_size_are_refused(store: Store, home: Home, originals: list[Path]) -> None:
+    (small, large) = add(store, home, originals[:2])
+    with (home.media / large).open("r+b") as file:
+        file.truncate(3_000_000_000)  # a hole: no bytes on the disk
+
+    report = embed(store, home, EmbedSettings(max_file_gb=2.5), StubEncoder())
+    assert summary(report) == (1, 0, {Reason.TOO_LARGE: 1}) and ready(store) == {small}
+    assert records(store)[large].reason == "too_large: a file of 3.0 GB, more than 2.5"
+
+
 def test_ctrl_c_writes_what_is_encoded_and_gives_the_rest_back(store: Store, home: Home, originals: list[Path]) -> None:
     ids = add(store, home, originals)
 
@@ -503,6 +617,32 @@ def test_an_encoder_that_reads_gets_the_text_and_again_when_it_changes(
     again = Reader()
     assert summary(embed(store, home, encoder=again)) == (1, 0, {}) and again.read == ["Dunes\nThe sea\nwater, blue"]
     assert summary(embed(store, home, encoder=Reader())) == (0, 0, {})
+
+
+def test_what_is_written_of_a_file_is_enough_for_an_encoder_that_reads_too(
+    store: Store, home: Home, tmp_path: Path
+) -> None:
+    """A missing track is no error: sound without pictures, pictures without sound."""
+
+    class Everything(StubEncoder):
+        id = "stub/everything"
+
+        def __init__(self, **wants: Any) -> None:
+            super().__init__()
+            self.wants = Wanted(text=True, **wants)
+
+        def encode(self, clips: Sequence[Clip]) -> np.ndarray:
+            assert all(clip.text and clip.frames is None for clip in clips)
+            return np.eye(len(clips), self.dim, dtype=np.float32)
+
+    sound, silent = write_sound(tmp_path / "sound.mp4"), write_video(tmp_path / "silent.mp4")
+    add(store, home, [sound], title="a song")
+    assert summary(embed(store, home, encoder=Everything(frames=4))) == (1, 0, {})
+    store.catalogue.upsert([Video(id="silent", media_path=str(silent), title="hush")])
+    store.catalogue.upsert([Video(id="unnamed", media_path=str(silent), description=" \n ")])
+    report = embed(store, home, encoder=Everything(sound=True))
+    assert summary(report)[1:] == (0, {Reason.NO_SOUND: 1})
+    assert "silent" in ready(store) and "unnamed" not in ready(store)
 
 
 def test_a_video_without_a_text_tells_an_encoder_that_reads(store: Store, home: Home, originals: list[Path]) -> None:

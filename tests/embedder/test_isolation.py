@@ -167,6 +167,32 @@ def test_closing_ends_busy_workers_too(slow_clip: Path) -> None:
         assert decode_workers() == []
 
 
+ROGUES = {
+    "falls silent in the middle": (b'{"bytes": 1000}\n123', Reason.TIMED_OUT),
+    "promises more than there is memory": (b'{"bytes": 100000000000000}\n', Reason.CRASHED),
+    "never ends its line": (b"x" * 200_000, Reason.CRASHED),
+    "speaks another language": (b"Hello!\n", Reason.CRASHED),
+    "lies about its frames": (b'{"bytes": 2, "arrays": [["frames", "|u1", [16, 256, 256, 3]]]}\n12', Reason.CRASHED),
+}
+
+
+@pytest.mark.parametrize("kind", ROGUES)
+def test_a_worker_that_a_file_has_made_its_own_is_not_believed(
+    kind: str, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said, reason = ROGUES[kind]
+    (tmp_path / "said").write_bytes(said)
+    rogue = tmp_path / "rogue"
+    rogue.write_text(f"""#!/bin/sh\necho '{{"fault": null}}'\nread request\ncat {tmp_path / "said"}\nexec sleep 60\n""")
+    rogue.chmod(0o755)
+    monkeypatch.setattr("embedder.isolation.PATIENCE_S", 0.5)
+    with DecodePool(1, time_limit_s=0.5) as pool:
+        with monkeypatch.context() as patched:
+            patched.setattr("embedder.isolation.sys.executable", str(rogue))
+            assert refusal(pool, clip).reason == reason
+        assert pool.read(clip, Wanted(frames=4)).distinct == 1.0, "an honest one has taken its place"
+
+
 ORPHAN = """
 import sys
 from embedder.decode_settings import DecodeSettings
