@@ -4,14 +4,18 @@ Knows nothing of which frames are wanted, or of sound.
 """
 
 import math
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
+import numpy as np
 from av.container import InputContainer
+from av.sidedata.sidedata import Type as SideDataType
 from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorTrc
@@ -32,6 +36,7 @@ INDEXED = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi"})
 #: Transfer functions of pictures in HDR.
 HDR: dict[int, Transfer] = {ColorTrc.SMPTE2084: "pq", ColorTrc.ARIB_STD_B67: "hlg"}
 USUAL_FPS = 25.0
+TAGGED_DURATION = re.compile(r"(\d{1,4}):(\d\d):(\d\d(?:\.\d+)?)")
 #: Seconds by which containers round the time of a frame (matroska: milliseconds).
 ROUNDING_S = 0.001
 ENCRYPTED = "its pictures are encrypted; add the file as it was before"
@@ -57,6 +62,12 @@ class Media:
         assert self.stream.time_base is not None
         self.container.seek(int(seconds / self.stream.time_base), stream=self.stream)
 
+    def lasts(self, frame: VideoFrame) -> float:
+        """Seconds for which a frame is shown."""
+        if frame.duration and frame.time_base is not None:
+            return float(frame.duration * frame.time_base)
+        return 1 / (self.info.fps or USUAL_FPS)
+
     def frames(self) -> Iterator["Timed"]:
         """The frames from here on with their times; damaged ones are left out."""
         packets = self.container.demux(self.stream)
@@ -70,6 +81,8 @@ class Media:
                 return  # a read error in the middle is the end of what can be read
             if packet.has_sidedata("encryption_info"):  # decoded all the same it would give noise
                 raise MediaError(Reason.ENCRYPTED, ENCRYPTED)
+            if packet.size == 0 and packet.pts is not None:  # so Theora says that the picture stays
+                continue
             try:
                 decoded = packet.decode()
             except av.FFmpegError as error:
@@ -118,7 +131,7 @@ def _described(container: InputContainer, settings: DecodeSettings) -> Media:
     tracks = [track for track in container.streams.video if not track.disposition & Disposition.attached_pic]
     if not tracks:
         raise MediaError(Reason.NO_VIDEO_TRACK, f"{container.format.name} without a video track")
-    stream = tracks[0]
+    stream = max(tracks, key=_as_main_track)  # of several alike the first
     if "enc_key_id" in stream.metadata:  # so Matroska says it; MP4 says it with each packet
         raise MediaError(Reason.ENCRYPTED, ENCRYPTED)
     context = stream.codec_context
@@ -144,9 +157,17 @@ def _described(container: InputContainer, settings: DecodeSettings) -> Media:
     return Media(container, stream, info, start)
 
 
+def _as_main_track(track: VideoStream) -> tuple[bool, bool, int]:
+    """What makes a track the one to look at: that it can be decoded, that players choose it, that it is large."""
+    context = track.codec_context
+    size = context.width * context.height if context is not None else 0
+    return context is not None, bool(track.disposition & Disposition.default), size
+
+
 def _extent(container: InputContainer, stream: VideoStream) -> tuple[float, float | None]:
     """(time of the first frame, duration) in seconds as the header has them. Matroska tells the duration of the
-    whole file only; without an index (mpegts) the header's is a guess from the bit rate and not used."""
+    whole file, and its writers that of the track in a tag; without an index (mpegts) the header's is a guess from the
+    bit rate and not used."""
     container_start = (container.start_time or 0) / av.time_base
     time_base = stream.time_base or Fraction(1, av.time_base)
     start = float(stream.start_time * time_base) if stream.start_time is not None else container_start
@@ -154,10 +175,27 @@ def _extent(container: InputContainer, stream: VideoStream) -> tuple[float, floa
         return start, None
     if stream.duration is not None and stream.duration > 0:
         return start, float(stream.duration * time_base)
+    told = TAGGED_DURATION.fullmatch(stream.metadata.get("DURATION", ""))
+    if told:
+        hours, minutes, seconds = map(float, told.groups())
+        last = container_start + 3600 * hours + 60 * minutes + seconds
+        if last > start:
+            return start, last - start
     if container.duration is not None and container.duration > 0:
         duration = container.duration / av.time_base - max(start - container_start, 0.0)
         return start, duration if duration > 0 else None
     return start, None
+
+
+def display_matrix(frame: VideoFrame) -> tuple[int, int, int, int]:
+    """(a, b, c, d): a pixel at (x, y) is shown at (a x + c y, b x + d y), but for a shift and a scale. As it is where
+    the file says nothing, or nothing sensible."""
+    side_data: Any = frame.side_data  # PyAV's stubs take it for a dictionary of something else
+    if SideDataType.DISPLAYMATRIX in side_data:
+        a, b, _, c, d = np.frombuffer(side_data[SideDataType.DISPLAYMATRIX], np.int32)[:5].tolist()
+        if a * d != b * c:
+            return a, b, c, d
+    return 1, 0, 0, 1
 
 
 def goes_on_after(media: Media, end: float) -> bool:

@@ -12,10 +12,11 @@ from pathlib import Path
 import av
 import numpy as np
 import torch
+from av.video.frame import VideoFrame
 from torch.nn import functional
 from torchcodec.decoders import VideoDecoder
 
-from embedder.decode.container import HDR, Media
+from embedder.decode.container import HDR, Media, display_matrix
 from embedder.media import LONG_SIDE_LIMIT, SHORT_SIDE, Decoder
 
 #: What NVDEC decodes on every GPU of the last years, by FFmpeg's names: eight bits, 4:2:0.
@@ -34,31 +35,35 @@ class UnusableError(RuntimeError):
 
 
 def is_plain(media: Media) -> bool:
-    """Whether a file is one of those that this room takes. Reads it once, decodes nothing: what cannot be seen in the
-    decoded pictures any more (encryption, damage of the container, pictures that change their size) is seen here."""
-    context = media.stream.codec_context
+    """Whether a file is one of those that this room takes. Reads it once and decodes one picture: what cannot be seen
+    in the decoded pictures any more (encryption, damage of the container, a change of size) is seen here."""
     if (
         media.info.container not in CONTAINERS
-        or context.name not in CODECS
-        or context.pix_fmt not in PIXELS
-        or context.color_trc in HDR
+        or media.stream.codec_context.name not in CODECS
         or (media.stream.sample_aspect_ratio or 1) != 1
     ):
         return False
+    first: VideoFrame | None = None
     try:
-        return not any(
-            packet.is_corrupt or packet.has_sidedata("encryption_info") or packet.has_sidedata("new_extradata")
-            for packet in media.container.demux(media.stream)
-        )
+        for packet in media.container.demux(media.stream):
+            if packet.is_corrupt or packet.has_sidedata("encryption_info") or packet.has_sidedata("new_extradata"):
+                return False
+            if first is None:
+                first = next(iter(packet.decode()), None)
     except av.FFmpegError:
         return False
+    if first is None:
+        return False
+    a, b, c, d = display_matrix(first)  # torchcodec turns pictures, but does not mirror them
+    return first.format.name in PIXELS and first.color_trc not in HDR and a * d - b * c > 0
 
 
 def read_frames(
     path: Path, stream: int, moments: Sequence[float], decoder: Decoder
-) -> Iterator[tuple[float, np.ndarray]]:
-    """For each moment, in seconds, ascending, the frame that is shown then: its time and its pixels (H, W, 3) uint8,
-    upright, the short side 256. Raises UnusableError, or errors of torchcodec's own."""
+) -> Iterator[tuple[float, np.ndarray, float]]:
+    """For each moment, in seconds, ascending, the frame that is shown then: its time, its pixels (H, W, 3) uint8,
+    upright, the short side 256, and for how many seconds it is shown. Raises UnusableError, or errors of
+    torchcodec's own."""
     device = decoder.removeprefix("torchcodec-")
     file = VideoDecoder(path.absolute(), stream_index=stream, device=device, seek_mode="exact")
     if file.cpu_fallback:
@@ -70,7 +75,8 @@ def read_frames(
     many = max(1, AT_ONCE // (3 * about.width * about.height))
     for start in range(0, len(within), many):
         frames = file.get_frames_played_at(within[start : start + many])
-        yield from zip(frames.pts_seconds.tolist(), _scaled(frames.data), strict=True)
+        times, lasting = frames.pts_seconds.tolist(), frames.duration_seconds.tolist()
+        yield from zip(times, _scaled(frames.data), lasting, strict=True)
 
 
 def _scaled(pictures: torch.Tensor) -> np.ndarray:
@@ -93,7 +99,7 @@ def check(decoder: Decoder) -> None:
         shown = [2, 9, 16, 23]
         read = list(read_frames(path, 0, [(number + 0.5) / 24 for number in shown], decoder))
     half = film.reshape(len(film), SHORT_SIDE, 2, -1, 2, 3).mean(axis=(2, 4))  # it is written at twice the size
-    differences = [abs(pixels - half[number]).mean() for number, (_, pixels) in zip(shown, read, strict=True)]
+    differences = [abs(pixels - half[number]).mean() for number, (_, pixels, _) in zip(shown, read, strict=True)]
     if max(differences) > TOLERANCE:
         raise UnusableError(
             f"its pictures of a made film differ by {max(differences):.1f} of 255 from what was written"

@@ -18,6 +18,7 @@ from embedder.decode.container import (
     USUAL_FPS,
     Media,
     Timed,
+    display_matrix,
     goes_on_after,
     measured,
     message,
@@ -103,8 +104,8 @@ def _sample(path: Path, settings: DecodeSettings, info: MediaInfo, start: float,
     seen = _exact(path, settings, moments, wanted)
     if not seen.shown:
         raise MediaError(Reason.UNDECODABLE, f"not one frame of the {info.codec} track could be decoded")
-    end = seen.shown[-1].time - start
-    if seen.share_of_moments < settings.min_distinct and 0 < end < 0.9 * (moments[-1] - start):
+    end = seen.shown[-1].time + seen.shown[-1].lasts - start
+    if 0 < end < 0.9 * (moments[-1] - start):
         # The file ends before the header says so (cut off, or a wrong header): spread over what is there.
         again = _exact(path, settings, middles_of_parts(start, end, wanted.frames), wanted)
         if again.shown:
@@ -150,6 +151,7 @@ class _Shown:
 
     time: float
     pixels: np.ndarray
+    lasts: float  # seconds
 
 
 @dataclass(frozen=True)
@@ -192,7 +194,7 @@ def _exact_frames(media: Media, moments: list[float], seeking: bool, motion: boo
             shown, ahead = ahead, next(frames, None)
         if shown is not None:
             if latest is None or latest.time != shown.time:
-                latest = _Shown(shown.time, scale(shown.frame))
+                latest = _Shown(shown.time, scale(shown.frame), media.lasts(shown.frame))
             found[target] = latest
     kept = [moment for moment in moments if moment in found]
     following = [found.get(moment + MOTION_STEP_S, found[moment]) for moment in kept] if motion else None
@@ -216,7 +218,7 @@ def _key_frames(media: Media, moments: list[float], motion: bool) -> _Seen:
         if key is None:
             continue
         if key.time not in found:
-            shown = _Shown(key.time, scale(key.frame))
+            shown = _Shown(key.time, scale(key.frame), media.lasts(key.frame))
             after = key
             if motion:
                 until = key.time + MOTION_STEP_S + ROUNDING_S
@@ -224,7 +226,10 @@ def _key_frames(media: Media, moments: list[float], motion: bool) -> _Seen:
                     if later.time > until:
                         break
                     after = later
-            found[key.time] = shown, shown if after is key else _Shown(after.time, scale(after.frame))
+            found[key.time] = (
+                shown,
+                shown if after is key else _Shown(after.time, scale(after.frame), media.lasts(after.frame)),
+            )
         chosen.append(found[key.time])
     following = [after for _, after in chosen] if motion else None
     return _Seen([shown for shown, _ in chosen], following, media.damaged)
@@ -290,9 +295,19 @@ def _scaler(media: Media) -> Callable[[VideoFrame], np.ndarray]:
         pixels = small.to_ndarray()
         if hdr:
             pixels = tone_mapped(pixels, hdr, wide=frame.color_primaries == ColorPrimaries.BT2020)
-        return np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90)))
+        return np.ascontiguousarray(_upright(pixels, display_matrix(frame)))
 
     return scale
+
+
+def _upright(pixels: np.ndarray, matrix: tuple[int, int, int, int]) -> np.ndarray:
+    """Pictures (H, W, 3) as the file wants them shown: turned by quarters, mirrored."""
+    a, b, c, d = matrix
+    if abs(a) + abs(d) < abs(b) + abs(c):
+        pixels, across, down = pixels.swapaxes(0, 1), c, b
+    else:
+        across, down = a, d
+    return pixels[:: -1 if down < 0 else 1, :: -1 if across < 0 else 1]
 
 
 def _scaled_size(frame: VideoFrame, stream: VideoStream) -> tuple[int, int]:

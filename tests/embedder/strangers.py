@@ -16,6 +16,7 @@ from typing import Any
 
 import av
 import numpy as np
+from av.stream import Disposition
 from av.video.reformatter import ColorPrimaries, Colorspace, ColorTrc
 from PIL import Image
 
@@ -68,18 +69,19 @@ def written(
     gop: int = 15,
     options: dict[str, str] | None = None,
     container_options: dict[str, str] | None = None,
-    rotation: int | None = None,
+    matrix: Sequence[int] | None = None,
     milliseconds: Sequence[int] | None = None,
 ) -> Path:
-    """A film in a file. `milliseconds`: the time of each frame; None: evenly, `fps` a second."""
+    """A film in a file. `matrix`: how it is shown, see `shown`. `milliseconds`: the time of each frame; None: evenly,
+    `fps` a second."""
     with av.open(str(path), "w", options=container_options or {}) as container:
         rate = Fraction(fps).limit_denominator(1000)
         stream = container.add_stream(codec, rate=rate, options={**QUICK.get(codec, {}), **(options or {})})
         context = stream.codec_context
         context.height, context.width = film[0].shape[:2]
         context.pix_fmt, context.gop_size, context.bit_rate = pix_fmt, gop, 4_000_000
-        if rotation is not None:
-            stream.set_display_rotation(rotation)
+        if matrix is not None:
+            stream.set_display_matrix(matrix)
         if milliseconds is not None:
             context.time_base = Fraction(1, 1000)
         for number, pixels in enumerate(film):
@@ -120,7 +122,57 @@ def changed(make: Maker, change: Callable[[bytearray], bytes | bytearray]) -> Ma
 
 def lying_on_its_side(film: np.ndarray, folder: Path) -> Path:
     """As telephones record: the pictures lie on their side and the display matrix says so."""
-    return written(folder / "portrait.mp4", np.rot90(film, 1, axes=(1, 2)), rotation=-90)
+    return written(folder / "portrait.mp4", np.rot90(film, 1, axes=(1, 2)), matrix=shown(0, 1, -1, 0))
+
+
+def shown(a: int, b: int, c: int, d: int) -> list[int]:
+    """The display matrix by which a pixel at (x, y) is shown at (a x + c y, b x + d y)."""
+    one = 1 << 16
+    return [a * one, b * one, 0, c * one, d * one, 0, 0, 0, 1 << 30]
+
+
+def mirrored(film: np.ndarray, folder: Path) -> Path:
+    """As cameras for oneself record: the display matrix mirrors the pictures."""
+    return written(folder / "mirrored.mp4", film[:, :, ::-1], matrix=shown(-1, 0, 0, 1))
+
+
+def turned_and_mirrored(film: np.ndarray, folder: Path) -> Path:
+    return written(folder / "both.mp4", film.swapaxes(1, 2), matrix=shown(0, 1, 1, 0))
+
+
+def with_sound_that_goes_on(film: np.ndarray, folder: Path) -> Path:
+    """Matroska tells the duration of the whole file: here that of ten times as much sound."""
+    picture = written(folder / "picture.mp4", film)
+    path = folder / "long-sound.mkv"
+    with av.open(str(picture)) as source, av.open(str(path), "w") as container:
+        copied = container.add_stream_from_template(source.streams.video[0])
+        sound = container.add_stream("aac", rate=44100, layout="mono")
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = copied
+                container.mux(packet)
+        for start in range(0, 441 * 1000 * len(film) // FPS, 1024):
+            frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+            frame.sample_rate, frame.pts = 44100, start
+            container.mux(sound.encode(frame))
+        container.mux(sound.encode(None))
+    return path
+
+
+def behind_a_poster(film: np.ndarray, folder: Path) -> Path:
+    """The first track is one small picture; the second is the film, and the one that players are to choose."""
+    path = folder / "poster.mkv"
+    poster, picture = written(folder / "one.mp4", film[:1, :64, :64]), written(folder / "picture.mp4", film)
+    with av.open(str(poster)) as first, av.open(str(picture)) as second, av.open(str(path), "w") as container:
+        sources = [first, second]
+        copies = [container.add_stream_from_template(source.streams.video[0]) for source in sources]
+        copies[1].disposition = Disposition.default
+        for source, copied in zip(sources, copies, strict=True):
+            for packet in source.demux(video=0):
+                if packet.dts is not None:
+                    packet.stream = copied
+                    container.mux(packet)
+    return path
 
 
 def of_varying_rate(film: np.ndarray, folder: Path) -> Path:
@@ -372,6 +424,12 @@ KINDS: dict[str, Maker] = {
     "live recording (Matroska without a duration)": as_written("film.mkv", container_options={"live": "1"}),
     "animated GIF": as_written("film.gif", codec="gif", pix_fmt="rgb8"),
     "portrait, turned by the display matrix": lying_on_its_side,
+    "mirrored by the display matrix": mirrored,
+    "turned and mirrored by the display matrix": turned_and_mirrored,
+    "display matrix of zeros": as_written("zeros.mp4", matrix=[0] * 9),
+    "a poster as the first track": behind_a_poster,
+    "sound that goes on after the pictures (Matroska)": with_sound_that_goes_on,
+    "three pictures in 15 seconds": lambda film, folder: written(folder / "slides.mp4", film[:33:15], fps=0.2),
     "variable frame rate": of_varying_rate,
     "10 bits": as_written("film.mp4", codec="libx265", pix_fmt="yuv420p10le"),
     "HDR (PQ)": partial(in_hdr, "pq.mp4", ColorTrc.SMPTE2084),

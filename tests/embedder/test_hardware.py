@@ -34,6 +34,7 @@ TAKEN = [
     "variable frame rate",
     "duration told too long (MP4)",
     "duration told too short (MP4)",
+    "duration told too long (Matroska)",
     "duration told too short (Matroska)",
     "name in another script",
     "one frame",
@@ -45,7 +46,6 @@ LEFT = [
     "transport stream",
     "Windows Media",
     "open group of pictures at the beginning",
-    "duration told too long (Matroska)",
 ]
 REFUSED = [
     "encrypted MP4 (CENC)",
