@@ -149,6 +149,7 @@ class VideoRecord(Video):
     frames_decoded: int | None = Field(default=None, description="different moments of the file that were seen")
     distinct_share: float | None = Field(default=None, description="share 0..1 of them that are different pictures")
     quality: str | None = Field(default=None, description="good, damaged, few_frames, still or blank")
+    refused_by: str | None = Field(default=None, description="the last encoder that made nothing of it")
     created_at: float = 0.0
     updated_at: float = 0.0
 

@@ -414,7 +414,9 @@ class _Run:
 
     def _mark_failed(self, record: VideoRecord, error: MediaError) -> None:
         log.warning("%s gives no embedding: %s", record.id, error)
-        self._catalogue.mark_failed(record.id, str(error), retry=error.reason.transient, owner=self._owner)
+        self._catalogue.mark_failed(
+            record.id, str(error), self._encoder.id, retry=error.reason.transient, owner=self._owner
+        )
 
     def write(self) -> None:
         """Makes durable what is encoded: origins, vectors, states, in this order."""

@@ -6,6 +6,7 @@ release serves until then, and goes on serving when a gate fails.
 """
 
 import hashlib
+import logging
 import secrets
 import shutil
 import time
@@ -35,10 +36,14 @@ from recommender.popularity import measure_popularity
 from recommender.release import Release, Releases
 from recommender.settings import RecommenderSettings
 
+log = logging.getLogger(__name__)
+
 BUILDING = ".building"
 STATE = ".state.json"
 MIN_RECALL = 0.98
 MIN_EMBEDDED = 0.9
+#: Share of the videos with any vector of which an encoder must have one to take over from another.
+ENOUGH = 0.9
 #: An interrupted run is continued within this time; after it what it froze is too old to publish.
 CONTINUE_WITHIN_S = 3600.0
 NO_ENCODER = "none"
@@ -311,14 +316,26 @@ class _Refresh:
 def _table_to_serve(store: Store, home: Home) -> EmbeddingTable | None:
     """The table that has a vector of the most ready videos; of equals, the one they were last encoded for.
 
-    So while another encoder works through the catalogue, releases go on with the old one, and switch when it is done.
+    So while another encoder works through the catalogue, releases go on with the old one. They switch when it is done,
+    although it may have made nothing of a few videos.
     """
+    tables = EmbeddingTable.all(home.embeddings)
     ready = store.catalogue.encoded_ids()
-
-    def coverage(table: EmbeddingTable) -> tuple[int, int]:
-        return int((table.rows_of(ready) >= 0).sum()), len(store.catalogue.encoded_ids(table.encoder_id))
-
-    return max(EmbeddingTable.all(home.embeddings), key=coverage, default=None)
+    covered = {table.encoder_id: int((table.rows_of(ready) >= 0).sum()) for table in tables}
+    last = {table.encoder_id: len(store.catalogue.encoded_ids(table.encoder_id)) for table in tables}
+    most = max(covered.values(), default=0)
+    for table in sorted(tables, key=lambda table: last[table.encoder_id], reverse=True):
+        share = covered[table.encoder_id] / max(most, 1)
+        if last[table.encoder_id] and store.catalogue.count_to_encode(table.encoder_id) == 0:
+            if share >= ENOUGH:
+                return table
+            log.warning(
+                "%s has made vectors of %d videos, where there are %d: the release does without it",
+                table.encoder_id,
+                covered[table.encoder_id],
+                most,
+            )
+    return max(tables, key=lambda table: (covered[table.encoder_id], last[table.encoder_id]), default=None)
 
 
 def _recall(index: VectorIndex, queries: int = 100, k: int = 10) -> float:

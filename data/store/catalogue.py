@@ -32,6 +32,16 @@ def _record(row: sa.RowMapping) -> VideoRecord:
     )
 
 
+def _refused(encoder_id: str) -> dict[str, Any]:
+    """What becomes of a video that an encoder has given up: one that another has encoded stays ready."""
+    ready = videos.c.state == VideoState.READY
+    return {
+        "state": sa.case((ready, VideoState.READY.value), else_=VideoState.FAILED.value),
+        "attempts": sa.case((ready, 0), else_=videos.c.attempts),
+        "refused_by": sa.literal(encoder_id),
+    }
+
+
 class Catalogue:
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
@@ -54,7 +64,7 @@ class Catalogue:
     def _upsert_batch(self, connection: sa.Connection, batch: Sequence[Video], now: float, version: int) -> None:
         fresh: dict[str, Any] = {
             "reason": None, "attempts": 0, "encoder_id": None, "predicted_labels": {}, "thumbnail_path": None,
-            "frames_decoded": None, "distinct_share": None, "quality": None,
+            "frames_decoded": None, "distinct_share": None, "quality": None, "refused_by": None,
             "created_at": now, "updated_at": now, "removed": False, "version": version,
         }  # fmt: skip
         rows = [
@@ -84,6 +94,7 @@ class Catalogue:
         )  # fmt: skip
         for name in (*found_out, "lease_owner", "lease_until"):
             update[name] = sa.case((media_changed, new[name]), else_=videos.c[name])
+        update["refused_by"] = None  # an encoder that reads may find something now
         connection.execute(insert.on_conflict_do_update(index_elements=["id"], set_=update), rows)
 
     def set_hidden(self, video_id: str, hidden: bool) -> bool:
@@ -183,11 +194,16 @@ class Catalogue:
     # ---- The encoder's queue -------------------------------------------------------------------------------
 
     def _to_encode(self, encoder_id: str) -> sa.ColumnElement[bool]:
-        outdated = sa.and_(videos.c.state == VideoState.READY, videos.c.encoder_id.is_distinct_from(encoder_id))
+        others = sa.and_(
+            videos.c.state == VideoState.READY,
+            videos.c.encoder_id.is_distinct_from(encoder_id),
+            videos.c.refused_by.is_distinct_from(encoder_id),
+        )
+        refused_by_another = sa.and_(videos.c.state == VideoState.FAILED, videos.c.refused_by != encoder_id)
         return sa.and_(
             videos.c.removed.is_(False),
             videos.c.media_path.is_not(None),
-            sa.or_(videos.c.state == VideoState.PENDING, outdated),
+            sa.or_(videos.c.state == VideoState.PENDING, others, refused_by_another),
         )
 
     def count_to_encode(self, encoder_id: str) -> int:
@@ -198,8 +214,8 @@ class Catalogue:
     def claim(self, owner: str, limit: int, lease_s: float, encoder_id: str) -> list[VideoRecord]:
         """Up to `limit` videos that now belong to `owner` for `lease_s` seconds and nobody else.
 
-        Pending videos, and ready ones that another encoder had encoded. Each claim counts as an attempt; one whose
-        claims all ended with the death of their holder is given up after `MAX_CLAIMS`.
+        Pending videos, and those that another encoder had encoded, or had made nothing of. Each claim counts as an
+        attempt; one whose claims all ended with the death of their holder is given up after `MAX_CLAIMS`.
         """
         now = time.time()
         free = sa.or_(videos.c.lease_until.is_(None), videos.c.lease_until < now)
@@ -210,19 +226,22 @@ class Catalogue:
             .limit(limit)
         )
         given_up = {
-            "state": VideoState.FAILED,
+            **_refused(encoder_id),
             "reason": f"crashed: whoever worked on it died, {MAX_CLAIMS} times",
             "lease_owner": None,
         }
         with writing(self._engine) as connection:
-            deadly = sa.and_(self._to_encode(encoder_id), free, videos.c.attempts >= MAX_CLAIMS)
+            deadly = sa.and_(
+                self._to_encode(encoder_id), free, videos.c.attempts >= MAX_CLAIMS, videos.c.state != VideoState.FAILED
+            )
             connection.execute(sa.update(videos).where(deadly).values(given_up))
             if connection.dialect.name != "sqlite":
                 chosen = chosen.with_for_update(skip_locked=True)
             ids = list(connection.execute(chosen).scalars())
             if not ids:
                 return []
-            lease = {"lease_owner": owner, "lease_until": now + lease_s, "attempts": videos.c.attempts + 1}
+            attempts = sa.case((videos.c.state == VideoState.FAILED, 1), else_=videos.c.attempts + 1)
+            lease = {"lease_owner": owner, "lease_until": now + lease_s, "attempts": attempts}
             connection.execute(sa.update(videos).where(videos.c.id.in_(ids)).values(lease))
             rows = connection.execute(
                 sa.select(videos).where(videos.c.id.in_(ids)).order_by(videos.c.created_at, videos.c.id)
@@ -262,33 +281,41 @@ class Catalogue:
             "state": VideoState.READY,
             "reason": None,
             "encoder_id": encoder_id,
+            "refused_by": None,
             "attempts": 0,
         }
         known = {name: value for name, value in asdict(facts).items() if value is not None}
         return self._settle(video_id, values | known, owner)
 
-    def mark_failed(self, video_id: str, reason: str, retry: bool = False, *, owner: str | None = None) -> None:
-        """Gives a video up with a reason; with `retry`, only after `MAX_ATTEMPTS` claims, else it stays pending.
+    def mark_failed(
+        self, video_id: str, reason: str, encoder_id: str, retry: bool = False, *, owner: str | None = None
+    ) -> None:
+        """This encoder gives a video up with a reason; with `retry`, only after `MAX_ATTEMPTS` claims.
 
-        With `owner`, only while that owner holds the claim.
+        One that another encoder has encoded stays ready. With `owner`, only while that owner holds the claim.
         """
-        state: Any = VideoState.FAILED
+        values = _refused(encoder_id)
         if retry:
-            state = sa.case(
-                (videos.c.attempts >= MAX_ATTEMPTS, VideoState.FAILED.value), else_=VideoState.PENDING.value
-            )
-        self._settle(video_id, {"state": state, "reason": reason}, owner)
+            again = videos.c.attempts < MAX_ATTEMPTS
+            values = {name: sa.case((again, videos.c[name]), else_=value) for name, value in values.items()}
+            started_over = sa.and_(again, videos.c.state == VideoState.FAILED)
+            values["state"] = sa.case((started_over, VideoState.PENDING.value), else_=values["state"])
+        self._settle(video_id, {**values, "reason": reason}, owner)
 
     def _settle(self, video_id: str, values: dict[str, Any], owner: str | None) -> bool:
         held = [] if owner is None else [videos.c.lease_owner == owner]
         return self._update([video_id], values | {"lease_owner": None, "lease_until": None}, *held) == 1
 
     def retry(self, video_ids: Sequence[str] | None = None) -> int:
-        """Makes failed videos (these, or all) pending again; returns how many."""
+        """Has failed videos (these, or all), and ready ones that another encoder made nothing of, tried again; returns
+        how many."""
+        tried_again = sa.or_(videos.c.state == VideoState.FAILED, videos.c.refused_by.is_not(None))
         if video_ids is None:
-            video_ids = [record.id for record in self.all(VideoState.FAILED)]
-        values = {"state": VideoState.PENDING, "reason": None, "attempts": 0, "lease_until": None}
-        return self._update(video_ids, values, videos.c.state == VideoState.FAILED)
+            with self._engine.connect() as connection:
+                video_ids = list(connection.execute(sa.select(videos.c.id).where(tried_again)).scalars())
+        state = sa.case((videos.c.state == VideoState.FAILED, VideoState.PENDING.value), else_=videos.c.state)
+        values = {"state": state, "reason": None, "refused_by": None, "attempts": 0, "lease_until": None}
+        return self._update(video_ids, values, tried_again)
 
     def encoded_ids(self, encoder_id: str | None = None) -> list[str]:
         """The ready videos that were last encoded by this encoder; without one, by any."""

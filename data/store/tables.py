@@ -45,6 +45,7 @@ videos = sa.Table(
     sa.Column("frames_decoded", sa.Integer),
     sa.Column("distinct_share", sa.Double),
     sa.Column("quality", sa.String(20)),
+    sa.Column("refused_by", sa.String(200)),
     sa.Column("created_at", sa.Double, nullable=False),
     sa.Column("updated_at", sa.Double, nullable=False),
     sa.Column("removed", sa.Boolean, nullable=False),

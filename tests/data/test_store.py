@@ -243,7 +243,7 @@ def test_a_claim_ends_when_the_media_changes(store: Store) -> None:
     assert store.catalogue.get("v1").state == VideoState.PENDING
     assert store.catalogue.get("v2").state == VideoState.READY
     assert claim(store, "another") == ["v1"]
-    store.catalogue.mark_failed("v1", "timeout", owner="worker")
+    store.catalogue.mark_failed("v1", "timeout", ENCODER, owner="worker")
     assert store.catalogue.get("v1").state == VideoState.PENDING
 
 
@@ -282,7 +282,7 @@ def test_a_transient_failure_is_tried_again_until_it_is_given_up(store: Store) -
     for attempt in range(1, MAX_ATTEMPTS + 1):
         assert store.catalogue.get("v1").state == VideoState.PENDING
         assert claim(store) == ["v1"], f"attempt {attempt}"
-        store.catalogue.mark_failed("v1", "timeout", retry=True)
+        store.catalogue.mark_failed("v1", "timeout", ENCODER, retry=True)
     record = store.catalogue.get("v1")
     assert (record.state, record.reason, record.attempts) == (VideoState.FAILED, "timeout", MAX_ATTEMPTS)
     assert claim(store) == []
@@ -292,7 +292,7 @@ def test_a_lasting_failure_waits_for_a_person(store: Store) -> None:
     store.catalogue.upsert([with_media("v1"), with_media("v2"), with_media("v3")])
     claim(store)
     for name in ("v1", "v2"):
-        store.catalogue.mark_failed(name, "no_video_stream")
+        store.catalogue.mark_failed(name, "no_video_stream", ENCODER)
     store.catalogue.mark_ready("v3", ENCODER, MediaFacts())
     assert claim(store) == []
     assert store.catalogue.retry(["v1", "v3"]) == 1, "only failed videos are tried again"
@@ -300,6 +300,39 @@ def test_a_lasting_failure_waits_for_a_person(store: Store) -> None:
     record = store.catalogue.get("v1")
     assert (record.state, record.reason, record.attempts) == (VideoState.PENDING, None, 0)
     assert claim(store) == ["v1", "v2"]
+
+
+def test_a_video_that_another_encoder_makes_nothing_of_stays_ready(store: Store) -> None:
+    store.catalogue.upsert([with_media("v1"), with_media("v2")])
+    claim(store, limit=1)
+    store.catalogue.mark_ready("v1", ENCODER, MediaFacts())
+    assert claim(store, encoder="listener") == ["v1", "v2"]
+    for name in ("v1", "v2"):
+        store.catalogue.mark_failed(name, "no_sound", "listener", owner="worker")
+    states = {name: (store.catalogue.get(name).state, store.catalogue.get(name).refused_by) for name in ("v1", "v2")}
+    assert states == {"v1": (VideoState.READY, "listener"), "v2": (VideoState.FAILED, "listener")}
+    assert store.catalogue.get("v1").encoder_id == ENCODER and store.catalogue.encoded_ids() == ["v1"]
+    assert claim(store, encoder="listener") == [], "it has said its word"
+    assert claim(store, encoder=ENCODER) == ["v2"], "what failed with one encoder may do with another"
+    store.catalogue.mark_ready("v2", ENCODER, MediaFacts(), owner="worker")
+    assert store.catalogue.get("v2").refused_by is None
+    assert store.catalogue.retry() == 1 and claim(store, encoder="listener") == ["v1", "v2"]
+
+
+def test_a_ready_video_survives_what_passes_and_those_who_die(store: Store) -> None:
+    store.catalogue.upsert([with_media("v1")])
+    claim(store)
+    store.catalogue.mark_ready("v1", ENCODER, MediaFacts())
+    for _ in range(MAX_ATTEMPTS):
+        assert claim(store, encoder="other") == ["v1"]
+        store.catalogue.mark_failed("v1", "timed_out", "other", retry=True, owner="worker")
+        assert store.catalogue.get("v1").state == VideoState.READY
+    assert claim(store, encoder="other") == [] and store.catalogue.get("v1").attempts == 0
+    while claim(store, encoder="deadly", lease_s=-1):
+        pass
+    record = store.catalogue.get("v1")
+    assert (record.state, record.refused_by) == (VideoState.READY, "deadly")
+    assert record.reason is not None and record.reason.startswith("crashed")
 
 
 # ---- Events --------------------------------------------------------------------------------------------------
