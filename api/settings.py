@@ -10,6 +10,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import pydantic_settings
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
@@ -92,6 +93,8 @@ def load_settings(**given: Any) -> Settings:
         settings = Settings(**given)
     except ValidationError as error:
         raise SettingsError(_explain(error)) from error
+    except pydantic_settings.SettingsError as error:
+        raise SettingsError(f"{error}: lists and tables in variables are written as JSON") from error
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{_config_path()}: {error}") from error
     if settings.redis_url is None and "REDIS_URL" in os.environ:

@@ -29,13 +29,16 @@ import psutil
 import typer
 from pydantic import ValidationError
 
+from benchmarks import main
 from data.demo.clips import make_clips, plan_clips
+from data.files import sha256_of
 from data.home import Home
 from data.schema import Video
 from data.store import Store
 from embedder.batch import EmbedSettings, embed
-from embedder.encoders import Encoder, EncoderSettings, has_cuda, load_encoder
+from embedder.encoders import Encoder, EncoderSettings, load_encoder
 from embedder.isolation import DecodePool
+from embedder.machine import has_cuda, usable_cores
 from embedder.media import PYAV, Clip, MediaError, MediaSample, Wanted
 
 app = typer.Typer()
@@ -95,6 +98,8 @@ def measure(scratch: Path, data: Path | None, limit: int, settings: EmbedSetting
     if not paths:
         raise typer.BadParameter(f"there are no files in {data}", param_hint="--data")
     paths = [paths[place] for place in np.linspace(0, len(paths) - 1, min(limit, len(paths))).astype(int)]
+    # Of equal files only one is encoded, so only one may be decoded.
+    paths = list({sha256_of(path): path for path in paths}.values())
     home = Home.at(scratch / "home")
     store = Store.open(home.database_url)
     store.catalogue.upsert(
@@ -103,19 +108,21 @@ def measure(scratch: Path, data: Path | None, limit: int, settings: EmbedSetting
     encoder = load_encoder(settings.encoder, home, settings.decode)
     if not encoder.wants.media:
         raise typer.BadParameter(f"{settings.encoder.name} opens no file: nothing to decode", param_hint="--encoder")
-    cores = len(psutil.Process().cpu_affinity() or [1])
+    cores = usable_cores()
     with _measured() as whole:
         report = embed(store, home, settings, encoder=encoder)
-        whole["videos"] = len(paths)
+        whole["videos"] = max(report.encoded, 1)
     store.close()
     with _measured() as decoding:
         kept, decoders = _decoded(paths, encoder.wants, settings, settings.decode_workers(encoder))
-        decoding["videos"] = len(paths)
+        decoding["videos"] = max(sum(decoders.values()), 1)
+    if not kept:
+        raise typer.BadParameter(f"none of the {len(paths)} files can be encoded", param_hint="--data")
     by_pyav = {}
     if encoder.wants.decoder != PYAV:
         with _measured() as figures:
             _decoded(paths, replace(encoder.wants, decoder=PYAV), settings, settings.decode_workers(encoder))
-            figures["videos"] = len(paths)
+            figures["videos"] = max(sum(decoders.values()), 1)
         by_pyav = {"decode_only_by_pyav": figures}
     left = max(1, cores - settings.decode_workers(encoder))
     beside = encoder
@@ -186,9 +193,11 @@ def _measured() -> Iterator[dict[str, float]]:
 
     def watch() -> None:
         nonlocal peak
-        while not over.wait(0.05):
+        while True:
             processes = [psutil.Process(), *psutil.Process().children(recursive=True)]
             peak = max(peak, sum(map(_resident, processes)))
+            if over.wait(0.05):
+                return
 
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -324,4 +333,4 @@ def _show_tower(tower: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    app()
+    main(app)

@@ -15,6 +15,7 @@ import typer
 from implicit.als import AlternatingLeastSquares
 from threadpoolctl import threadpool_limits
 
+from benchmarks import main
 from recommender.collaborative import LatentFactors
 
 app = typer.Typer()
@@ -71,4 +72,4 @@ def _median(run: Callable[[], object], turns: int) -> float:
 
 
 if __name__ == "__main__":
-    app()
+    main(app)

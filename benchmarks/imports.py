@@ -18,6 +18,7 @@ import orjson
 import pandas as pd
 import typer
 
+from benchmarks import main
 from data.home import Home
 from data.schema import Video
 from data.store import Store
@@ -128,4 +129,4 @@ def _floor(path: Path) -> float:
 
 
 if __name__ == "__main__":
-    app()
+    main(app)

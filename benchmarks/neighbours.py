@@ -17,6 +17,7 @@ import pandas as pd
 import typer
 from pydantic import ValidationError
 
+from benchmarks import main
 from data.embeddings import EmbeddingTable
 from data.home import Home
 from data.importers import import_folder
@@ -58,16 +59,21 @@ def _settings(name: str, parts: str) -> EncoderSettings:
     encoder, _, pooling = name.rpartition("/")
     if pooling in get_args(Pooling):
         values = {"name": encoder, "pooling": pooling}
-    if parts:
-        values["parts"] = dict(part.split("=") for part in parts.split(","))
     try:
+        if parts:
+            values["parts"] = {part.split("=")[0]: float(part.split("=")[1]) for part in parts.split(",")}
         return EncoderSettings.model_validate(values)
     except ValidationError as error:
         raise typer.BadParameter(error.errors()[0]["msg"], param_hint="--encoder") from error
+    except (IndexError, ValueError) as error:
+        raise typer.BadParameter("it is NAME=WEIGHT,NAME=WEIGHT", param_hint="--parts") from error
 
 
 def measure(data: Path, part: str, settings: EncoderSettings | None = None) -> dict[str, Any]:
-    manifest = pd.read_csv(data / "MANIFEST.csv")
+    try:
+        manifest = pd.read_csv(data / "MANIFEST.csv")
+    except FileNotFoundError as error:
+        raise typer.BadParameter(f"{data} has no MANIFEST.csv", param_hint="--data") from error
     with tempfile.TemporaryDirectory(prefix="watchnext-bench-") as scratch:
         home = Home.at(scratch)
         store = Store.open(home.database_url)
@@ -106,4 +112,4 @@ def _agreement(matrix: np.ndarray, rows: pd.DataFrame) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    app()
+    main(app)

@@ -15,6 +15,7 @@ import orjson
 import pandas as pd
 import typer
 
+from benchmarks import main
 from data.home import Home
 from data.importers import import_movielens
 from data.store import Store
@@ -108,4 +109,4 @@ def _ratio(served: Served, popularity: float) -> float:
 
 
 if __name__ == "__main__":
-    app()
+    main(app)

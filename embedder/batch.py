@@ -14,7 +14,6 @@ catalogue gets the reason. Knows nothing of indexes or HTTP.
 
 import hashlib
 import logging
-import os
 import shutil
 import threading
 import time
@@ -40,6 +39,7 @@ from embedder.encoders import Encoder, EncoderSettings, load_encoder
 from embedder.encoding import encode_each
 from embedder.isolation import DecodePool
 from embedder.labels import LabelHead, LabelSettings
+from embedder.machine import usable_cores
 from embedder.media import Clip, MediaError, Reason, Wanted, require_regular_file
 from embedder.thumbnails import thumbnail_path, write_thumbnail
 
@@ -79,7 +79,7 @@ class EmbedSettings(BaseModel):
         """How many processes decode for an encoder: those that are asked for, or what suits where it runs."""
         if self.workers:
             return self.workers
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        cores = usable_cores()
         suited = max(1, cores - 1 if "cuda" in encoder.device else cores // 2)
         return min(suited, MOST_ON_A_GPU) if encoder.wants.decoder == "torchcodec-cuda" else suited
 

@@ -56,9 +56,13 @@ def options(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line and exits: 0 done, 1 a check found something, 2 an error."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    run(app, _home_first(list(sys.argv[1:] if arguments is None else arguments)))
+
+
+def run(app: typer.Typer, arguments: Sequence[str]) -> None:
+    """Runs an app and exits; what people can do something about is told in one line."""
     try:
-        code = app(args=_home_first(given), standalone_mode=False)
+        code = app(args=list(arguments), standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
     except TyperException as error:
         _fail(error.format_message())

@@ -17,7 +17,7 @@ from data.store import Store
 EXTENSIONS = frozenset(
     f".{name}"
     for name in (
-        *("mp4", "m4v", "mov", "3gp", "mkv", "webm", "avi", "divx", "flv", "wmv", "asf", "ogv"),
+        *("mp4", "m4v", "mov", "3gp", "mkv", "webm", "avi", "divx", "flv", "wmv", "asf", "ogv", "gif"),
         *("mpg", "mpeg", "m2v", "vob", "ts", "m2ts", "mts", "mxf"),
     )
 )
@@ -91,10 +91,13 @@ def _video(
     if not relative.isprintable():
         report.reject(number, "name", f"{relative!a} holds characters that cannot be shown", ascii(relative))
         return None
-    if not path.resolve().is_relative_to(root):
-        report.reject(number, "link_out_of_folder", f"{relative} is a link that leads out of the folder", relative)
-        return None
     try:
+        if not path.resolve(strict=True).is_relative_to(root):
+            report.reject(number, "link_out_of_folder", f"{relative} is a link that leads out of the folder", relative)
+            return None
+        if not path.is_file():  # to open a named pipe would wait for ever
+            report.reject(number, "not_a_file", f"{relative} is a folder, a pipe or a device", relative)
+            return None
         fields: dict[str, object] = {name: row[name] for name in _TEXTS if row.get(name)}
         for column, name in _LISTS.items():
             if row.get(column):
@@ -113,8 +116,8 @@ def _video(
             return None
         report.kept += 1
         return video
-    except OSError as error:
-        report.reject(number, "unreadable", f"{relative}: {error.strerror}", relative)
+    except (OSError, RuntimeError) as error:  # RuntimeError: so Python 3.11 and 3.12 tell of links in a circle
+        report.reject(number, "unreadable", f"{relative}: {getattr(error, 'strerror', error)}", relative)
     except ValidationError as error:
         field, message = first_error(error)
         report.reject(number, field, f"{relative}: {field}: {message}", dict(row))

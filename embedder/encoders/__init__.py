@@ -6,7 +6,6 @@ nothing of files or catalogues.
 
 from collections.abc import Sequence
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Annotated, Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -14,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from data.home import Home
 from embedder.decode_settings import USUAL, DecodeSettings, Sampling
+from embedder.machine import has_cuda
 from embedder.media import PYAV, Clip, Decoder, Wanted
 
 __all__ = ["Encoder", "EncoderError", "EncoderSettings", "Pooling", "TextTower", "load_encoder"]
@@ -147,6 +147,10 @@ def _load_one(settings: EncoderSettings, home: Home, decode: DecodeSettings) -> 
         from embedder.encoders.audio import AudioEncoder
 
         return AudioEncoder(settings.dim)
+    if settings.threads and device == "cpu" and (settings.name == "text" or settings.name.startswith(HUB)):
+        import torch
+
+        torch.set_num_threads(settings.threads)
     if settings.name == "text":
         from embedder.encoders.text import TextEncoder
 
@@ -171,12 +175,3 @@ def _decoder(settings: EncoderSettings, device: Literal["cpu", "cuda"]) -> Decod
     if settings.decoder == "pyav" or not installed or (settings.decoder == "auto" and device == "cpu"):
         return PYAV
     return "torchcodec-cuda" if device == "cuda" else "torchcodec-cpu"
-
-
-def has_cuda() -> bool:
-    """Whether torch sees an NVIDIA device. Asks torch (seconds to import) only where a driver is present."""
-    if not any(Path(device).exists() for device in ("/dev/nvidiactl", "/dev/dxg")):
-        return False
-    import torch
-
-    return torch.cuda.is_available()

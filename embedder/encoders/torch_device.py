@@ -1,7 +1,8 @@
 """Running a torch network over many pictures: batches that fit the device, copies that overlap with the computing.
 
-Batches are formed across videos. On CUDA their size follows from the free memory and from what the first batch took;
-a batch that does not fit all the same is halved until it does. Knows no network. Importing it imports torch (seconds).
+Batches are formed across videos. On CUDA their size follows from the free memory and from what the first batch took,
+but a call is at least `BATCHES_A_CALL` of them, so that the next part travels while the network works; what does not
+fit all the same is halved until it does. Knows no network. Importing it imports torch (seconds).
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -22,22 +23,26 @@ LARGEST_BATCH = 1024
 CPU_BATCH = 16
 #: Share of the free memory that a batch may take: another process may be on the device.
 SHARE_OF_MEMORY = 0.7
+BATCHES_A_CALL = 4
 
 
 class TorchDevice:
     """Where a network computes, and in which numbers. `dtype`: "bf16" or "fp32"; "auto": bf16 on CUDA, else fp32.
-    `compiled`: whether networks that `prepared` gave are compiled when they first run (a minute or more)."""
+    `compiled`: whether networks that `prepared` gave are compiled when they first run (a minute or more).
+    `cpu_batch`: rows of a batch on a CPU. Raises EncoderError when there is no such device."""
 
-    def __init__(self, device: str, dtype: str = "auto", compiled: bool = False) -> None:
+    def __init__(self, device: str, dtype: str = "auto", compiled: bool = False, cpu_batch: int = CPU_BATCH) -> None:
         self.device = torch.device(device)
         self.is_cuda = self.device.type == "cuda"
+        if self.is_cuda and not torch.cuda.is_available():
+            raise EncoderError("torch finds no CUDA device here: set embed.encoder.device to auto or cpu")
         if dtype == "auto":
             dtype = "bf16" if self.is_cuda else "fp32"
         self.dtype = DTYPES[dtype]
         #: "dtype/runtime", as it stands in an encoder's id.
         self.name = f"{dtype}/torch-{self.device.type}" + ("-compiled" if compiled else "")
         self._compiled = compiled
-        self._batch = FIRST_BATCH if self.is_cuda else CPU_BATCH
+        self._batch = FIRST_BATCH if self.is_cuda else cpu_batch
         self._measured = not self.is_cuda
         self._copies = torch.cuda.Stream(self.device) if self.is_cuda else None
 
@@ -66,19 +71,28 @@ class TorchDevice:
 
         `parts`: at least one array (n, ...), n >= 1. `prepare`: from one part on the device to the network's input,
         row by row (None: as it is); parts may differ in size before it, not behind it. Raises EncoderError when the
-        device's memory does not hold a single row.
+        device's memory does not hold a single row or part.
         """
         done: list[tuple[Tensor, ...]] = []
-        with torch.inference_mode():
-            waiting: list[Tensor] = []
-            for part in self._on_device(parts):
-                waiting.append(part if prepare is None else prepare(part))
-                if sum(map(len, waiting)) >= self._batch:
-                    waiting = self._compute(network, torch.cat(waiting), done, all_of_it=False)
-            if waiting:
-                self._compute(network, torch.cat(waiting), done, all_of_it=True)
-            outputs = [torch.cat(output).float() for output in zip(*done, strict=True)]
-        return tuple(output.cpu().numpy() for output in outputs)
+        limit = max(1, -(-sum(map(len, parts)) // BATCHES_A_CALL)) if self.is_cuda else self._batch
+        try:
+            with torch.inference_mode():
+                waiting: list[Tensor] = []
+                for part in self._on_device(parts):
+                    waiting.append(part if prepare is None else prepare(part))
+                    if sum(map(len, waiting)) >= min(self._batch, limit):
+                        waiting = self._compute(network, torch.cat(waiting), done, limit, all_of_it=False)
+                if waiting:
+                    self._compute(network, torch.cat(waiting), done, limit, all_of_it=True)
+                outputs = [torch.cat(output).float() for output in zip(*done, strict=True)]
+            return tuple(output.cpu().numpy() for output in outputs)
+        except torch.OutOfMemoryError as error:  # of what goes before the network and behind it
+            if len(parts) == 1:
+                raise EncoderError(f"the memory of {self.device} does not hold a single video") from error
+        del done, waiting
+        torch.cuda.empty_cache()
+        halves = [self.run(network, some, prepare) for some in (parts[: len(parts) // 2], parts[len(parts) // 2 :])]
+        return tuple(np.concatenate(outputs) for outputs in zip(*halves, strict=True))
 
     def _on_device(self, parts: Sequence[np.ndarray]) -> Iterator[Tensor]:
         """Each part on the device; the next one travels there while the network works on this one."""
@@ -109,12 +123,13 @@ class TorchDevice:
         network: Network,
         rows: Tensor,
         done: list[tuple[Tensor, ...]],
+        limit: int,
         all_of_it: bool,
     ) -> list[Tensor]:
         """Appends the outputs of full batches (or of all rows) to `done`; returns the rows that are left."""
         start = 0
-        while start < len(rows) and (all_of_it or len(rows) - start >= self._batch):
-            batch = rows[start : start + self._batch]
+        while start < len(rows) and (all_of_it or len(rows) - start >= min(self._batch, limit)):
+            batch = rows[start : start + min(self._batch, limit)]
             try:
                 done.append(self._measured_run(network, batch))
             except torch.OutOfMemoryError as error:
@@ -129,7 +144,7 @@ class TorchDevice:
         return [rows[start:]] if start < len(rows) else []
 
     def _measured_run(self, network: Network, batch: Tensor) -> tuple[Tensor, ...]:
-        if self._measured:
+        if self._measured or len(batch) < FIRST_BATCH:  # few rows: mostly what a library takes once
             return network(batch)
         before = torch.cuda.memory_allocated(self.device)
         torch.cuda.reset_peak_memory_stats(self.device)

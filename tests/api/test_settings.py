@@ -58,6 +58,13 @@ def test_an_unknown_variable_is_refused(monkeypatch: pytest.MonkeyPatch) -> None
         load_settings()
 
 
+def test_a_variable_that_should_be_a_table_says_how(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WATCHNEXT_EMBED__ENCODER__PARTS", "text")
+    with pytest.raises(SettingsError, match="written as JSON") as refused:
+        load_settings()
+    assert "\n" not in str(refused.value)
+
+
 def test_redis_url_is_read_under_its_usual_name_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REDIS_URL", "redis://cache:6379/0")
     assert load_settings().redis_url == "redis://cache:6379/0"

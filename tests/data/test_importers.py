@@ -3,6 +3,7 @@
 import csv
 import gzip
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -382,11 +383,13 @@ def test_what_cannot_become_a_video_is_kept_aside(store: Store, folder: Path, tm
     (folder / "c-good-link.mp4").symlink_to(folder / "goal.MKV")
     (folder / "d-odd\udcff.mp4").write_bytes(b"a name in no encoding")
     (folder / "e-rating.mp4").write_bytes(b"old")
+    os.mkfifo(folder / "f-pipe.mp4")
+    (folder / "g-circle.mp4").symlink_to(folder / "g-circle.mp4")
     labels = tmp_path / "labels.csv"
     labels.write_text("path,rating\ne-rating.mp4,99\n")
     report = import_folder(store, folder, tmp_path, labels)
     assert aside(report) == [
-        (1, "link_out_of_folder"), (2, "unreadable"), (4, "name"), (5, "rating"),
+        (1, "link_out_of_folder"), (2, "unreadable"), (4, "name"), (5, "rating"), (6, "not_a_file"), (7, "unreadable"),
     ]  # fmt: skip
     assert set(store.catalogue.ids()) == {"c-good-link.mp4", "goal.MKV", "space~big_bang-1.mp4"}
 

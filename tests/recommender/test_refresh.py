@@ -86,6 +86,25 @@ def test_releases_go_on_with_the_old_encoder_until_the_new_one_has_seen_all(worl
     assert refresh(world, home, SETTINGS).facts["index"] == "flat/4", "no vector of the old one is among them"
 
 
+@pytest.mark.parametrize(("refused", "takes_over"), [(3, True), (20, False)])
+def test_an_encoder_that_makes_nothing_of_some_takes_over_if_they_are_few(
+    world: Store, home: Home, caplog: pytest.LogCaptureFixture, refused: int, takes_over: bool
+) -> None:
+    names = world.catalogue.ids()
+    newer = EmbeddingTable.create(home.embeddings, "encoder-2", 4)
+    newer.append(names[refused:], np.eye(4)[np.arange(len(names) - refused) % 4])
+    for name in names[refused:]:
+        world.catalogue.mark_ready(name, "encoder-2", MediaFacts())
+    for name in names[:refused]:
+        world.catalogue.mark_failed(name, "no_sound: it has none", "encoder-2")
+
+    report = refresh(world, home, SETTINGS)
+
+    assert report.facts["encoder"] == ("encoder-2" if takes_over else ENCODER)
+    assert report.facts["counts"]["embeddings"] == (len(names) - refused if takes_over else len(names))
+    assert ("encoder-2 has made vectors of" in caplog.text) is not takes_over
+
+
 def add_a_number_that_is_too_large(store: Store) -> None:
     """No importer lets it in; a gate must hold all the same."""
     row = {"event_id": "huge", "user_id": "u", "video_id": "space-0", "type": "watch", "value": 1e39}
