@@ -39,10 +39,14 @@ def store(home: Home) -> Iterator[Store]:
     opened.close()
 
 
+def shared_folder() -> Path:
+    """Where real data sets are that are not shipped: beside the repository, or where TESTS_SHARED_DATA says."""
+    return Path(os.environ.get("TESTS_SHARED_DATA", REPOSITORY.parent / "shared" / "data"))
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """Real data sets that are not shipped: beside the repository, or where TESTS_SHARED_DATA says."""
-    folder = Path(os.environ.get("TESTS_SHARED_DATA", REPOSITORY.parent / "shared" / "data"))
+    folder = shared_folder()
     if not folder.is_dir():
         pytest.skip(f"the shared data folder {folder} is not here")
     return folder

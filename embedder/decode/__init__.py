@@ -59,6 +59,7 @@ def read_media(path: Path | str, wanted: Wanted, settings: DecodeSettings | None
     if pictures is not None:
         return replace(pictures, sound=sound)
     if sound is None:
-        reason = Reason.NO_VIDEO_TRACK if wanted.frames else Reason.NO_SOUND
-        raise MediaError(reason, f"{info.container} with nothing to see or hear")
+        if wanted.frames:
+            raise MediaError(Reason.NO_VIDEO_TRACK, f"{info.container} with nothing to see or hear")
+        raise MediaError(Reason.NO_SOUND, f"{info.container} with nothing to hear")
     return MediaSample(info, sound=sound)

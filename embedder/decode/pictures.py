@@ -71,9 +71,11 @@ def read_pictures(path: Path, wanted: Wanted, settings: DecodeSettings) -> Media
         raise
     except MemoryError as error:
         raise MediaError(Reason.OUT_OF_MEMORY, TOO_LITTLE_MEMORY) from error
-    except (av.FFmpegError, IndexError, ValueError) as error:
-        # PyAV answers some damaged headers with errors of its own, not FFmpeg's (found by altering bytes at random).
+    except av.FFmpegError as error:
         raise MediaError(Reason.UNDECODABLE, message(error)) from error
+    except (IndexError, ValueError) as error:
+        # PyAV answers some damaged headers with errors of its own, not FFmpeg's (found by altering bytes at random).
+        raise MediaError(Reason.UNDECODABLE, "what its headers say cannot be") from error
 
 
 def _short_of_memory(info: MediaInfo) -> bool:

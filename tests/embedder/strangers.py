@@ -40,11 +40,13 @@ ROWS = {
 
 @dataclass(frozen=True)
 class Known:
-    """A film, where it lies, and its embedding."""
+    """A film, where it lies, its embedding, and how far below the documented cosines it may stay: 0 for the real film
+    that they tell of, some for a drawn one, whose flat colours suffer more from old codecs."""
 
     film: np.ndarray
     path: Path
     vector: np.ndarray
+    slack: float
 
 
 def vector_of(encoder: Encoder, sample: MediaSample) -> np.ndarray:

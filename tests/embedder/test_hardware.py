@@ -120,7 +120,7 @@ def test_what_it_takes_gives_the_right_embedding(
     outcome, cosine = ROWS[kind]
     sample = pool.read(KINDS[kind](known.film, tmp_path), wanted())
     assert (sample.decoder, sample.quality) == (ON_CPU, outcome)
-    assert cosine is None or vector_of(encoder, sample) @ known.vector >= cosine
+    assert cosine is None or vector_of(encoder, sample) @ known.vector >= cosine - known.slack
 
 
 @pytest.mark.parametrize("kind", LEFT)

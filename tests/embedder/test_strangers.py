@@ -52,7 +52,7 @@ def test_a_strange_file_gives_the_right_embedding_or_its_reason(
         assert sample.quality == outcome
         assert sample.frames is not None and sample.frames.shape[0] == 16 and min(sample.frames.shape[1:3]) == 256
         assert sample.decoded >= 12 or sample.quality != Quality.GOOD
-        assert cosine is None or vector_of(encoder, sample) @ known.vector >= cosine
+        assert cosine is None or vector_of(encoder, sample) @ known.vector >= cosine - known.slack
     assert time.monotonic() - started < TIME_LIMIT_S
     assert workers() == [worker], "the worker lives on"
     assert worker.memory_info().rss < 800 * 2**20

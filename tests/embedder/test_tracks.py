@@ -43,6 +43,21 @@ def test_a_tone_is_loudest_in_its_own_band() -> None:
     assert loud - quiet == pytest.approx(np.log(100), abs=0.01), "ten times the pressure is a hundred times the power"
 
 
+def test_a_tone_does_not_leak_into_far_bands() -> None:
+    """As it does where the pieces are cut out without a window."""
+    spectrum = log_mel(tone(1007.0)).mean(axis=0)
+    assert spectrum[-1] < spectrum.max() - 14
+
+
+def test_what_is_heard_besides_the_spectrum_has_a_quarter_of_the_say(load: Callable[..., Encoder]) -> None:
+    """Speech, singing and music, each with mean, deviation and share: the last of four blocks."""
+    hummed = sum(tone(130 * harmonic, 0.2 / harmonic) for harmonic in range(1, 9)) * (1 + np.sin(8 * np.pi * SECONDS))
+    encoder = load("audio")
+    activities = encoder.encode([Clip(sound=sound.astype(np.float32)) for sound in (noise(1), hummed)])[:, -9:]
+    assert np.linalg.norm(activities, axis=1) == pytest.approx(0.5, abs=0.01)
+    assert 4 * activities[0] @ activities[1] < 0.95, "other activities"
+
+
 def test_alike_sounds_are_near_whatever_their_volume(load: Callable[..., Encoder]) -> None:
     encoder = load("audio")
     vectors = encoder.encode([Clip(sound=sound) for sound in (noise(1), noise(2), noise(1, 0.02), tone(300))])
