@@ -1,13 +1,13 @@
 """Image and video models of transformers as encoders, from a local folder or from the hub.
 
-Only safetensors are loaded and no code of a repository is run. A picture is prepared on the device, with the numbers
-that stand in the model's own preprocessing file: the processors of transformers would need torchvision. What is loaded
-is a folder whose bytes are in the encoder's id. Knows nothing of files with videos in them.
+Only safetensors are loaded and no code of a repository is run. What is loaded is a folder whose bytes are in the
+encoder's id. Knows models; how pictures are prepared is in `preprocessing`. Knows nothing of files with videos in them.
 """
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,29 +21,32 @@ from embedder.decode_settings import USUAL_SAMPLING, Sampling
 from embedder.encoders import EncoderError, Pooling
 from embedder.encoders.pooling import VERSION as POOLING
 from embedder.encoders.pooling import normalised, pooled, pooled_dim
+from embedder.encoders.preprocessing import Preprocessing
 from embedder.encoders.projection import projected, projection_id
 from embedder.media import SHORT_SIDE, Clip, Wanted
 
 log = logging.getLogger(__name__)
 
 #: Part of these encoders' ids: count it up when pictures are prepared, or models asked, in another way.
-VERSION = 1
-PREPROCESSING_FILES = ("preprocessor_config.json", "video_preprocessor_config.json", "processor_config.json")
+VERSION = 2
 #: What is fetched of a repository: never code, never pickled weights.
 FETCHED = ["*.json", "*.safetensors", "*.txt", "*.model", "README.md"]
 #: Parts of models whose outputs are not looked at, and which some files therefore lack.
 UNUSED = ("pooler.", "predictor.")
-#: The filters of PIL that preprocessing files name by number, as torch has them (it has no Lanczos).
-RESAMPLING = {1: "bicubic", 2: "bilinear", 3: "bicubic"}
+#: How VideoPrism was trained, and what its processor is to ask for whatever the file says.
+VIDEOPRISM_INPUT = {"size": {"height": 288, "width": 288}, "do_normalize": False}
 
 
 @dataclass(frozen=True)
 class Family:
     """How a kind of model is asked. `pictures`: the method or output that holds a picture's (or clip's) features;
-    `video`: whether its input is a whole clip (N, T, 3, H, W) instead of single pictures; `input`: its name;
-    `text`: whether it has a text tower whose vectors compare with them; `padding`: of the texts."""
+    `processor`: whose preprocessing file it has where the file does not say so; `forced`: what holds whatever that
+    file says; `video`: whether its input is a whole clip (N, T, 3, H, W) instead of single pictures; `input`: its
+    name; `text`: whether it has a text tower whose vectors compare with them; `padding`: of the texts."""
 
     pictures: str
+    processor: str
+    forced: Mapping[str, Any] | None = None
     video: bool = False
     input: str = "pixel_values"
     text: bool = False
@@ -52,121 +55,32 @@ class Family:
 
 FAMILIES: dict[str, Family] = {
     # Trained with texts padded to the longest length: other paddings give other vectors.
-    "siglip": Family("get_image_features", text=True, padding="max_length"),
-    "clip": Family("get_image_features", text=True),
-    "siglip_vision_model": Family("pooler_output"),
-    "clip_vision_model": Family("pooler_output"),
-    "dinov2": Family("pooler_output"),
-    "dinov2_with_registers": Family("pooler_output"),
-    "dinov3_vit": Family("pooler_output"),
-    "vit": Family("first_token"),
-    "videomae": Family("mean_token", video=True),
-    "vivit": Family("first_token", video=True),
-    "timesformer": Family("first_token", video=True),
-    "vjepa2": Family("mean_token", video=True, input="pixel_values_videos"),
+    "siglip": Family("get_image_features", "SiglipImageProcessor", text=True, padding="max_length"),
+    "clip": Family("get_image_features", "CLIPImageProcessor", text=True),
+    "siglip_vision_model": Family("pooler_output", "SiglipImageProcessor"),
+    "clip_vision_model": Family("pooler_output", "CLIPImageProcessor"),
+    "dinov2": Family("pooler_output", "BitImageProcessor"),
+    "dinov2_with_registers": Family("pooler_output", "BitImageProcessor"),
+    "dinov3_vit": Family("pooler_output", "DINOv3ViTImageProcessor"),
+    "vit": Family("first_token", "ViTImageProcessor"),
+    "videomae": Family("mean_token", "VideoMAEImageProcessor", video=True),
+    "vivit": Family("first_token", "VivitImageProcessor", video=True),
+    "timesformer": Family("first_token", "TimesformerVideoProcessor", video=True),
+    "vjepa2": Family("mean_token", "VJEPA2VideoProcessor", video=True, input="pixel_values_videos"),
     "videoprism": Family(
-        "get_video_features", video=True, input="pixel_values_videos", text=True, padding="max_length"
+        "get_video_features",
+        "VideoPrismVideoProcessor",
+        forced=VIDEOPRISM_INPUT,
+        video=True,
+        input="pixel_values_videos",
+        text=True,
+        padding="max_length",
     ),
-    "videoprism_vision_model": Family("mean_token", video=True, input="pixel_values_videos"),
-    "xclip": Family("get_video_features", video=True, text=True),
+    "videoprism_vision_model": Family(
+        "mean_token", "VideoPrismVideoProcessor", forced=VIDEOPRISM_INPUT, video=True, input="pixel_values_videos"
+    ),
+    "xclip": Family("get_video_features", "CLIPImageProcessor", video=True, text=True),
 }
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """From frames to a network's input, as a model's own file has it: resize, centre crop, scale, normalise.
-
-    `resize`: None, (shortest side,) or (height, width); `crop`: None or (height, width), a square where the file
-    leaves oblong pictures, so that videos of all shapes make one batch; `resample`: of `RESAMPLING`; `scale`: what
-    bytes are multiplied with; `offset`: what is subtracted afterwards, before mean and std.
-    """
-
-    resize: tuple[int, ...] | None
-    crop: tuple[int, int] | None
-    resample: str
-    scale: float
-    offset: float
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-
-    @classmethod
-    def of(cls, folder: Path) -> "Preprocessing":
-        """Raises EncoderError when the folder has no preprocessing file or it cannot be understood."""
-        for name in PREPROCESSING_FILES:
-            if not (folder / name).is_file():
-                continue
-            try:
-                values = orjson.loads((folder / name).read_bytes())
-                values = values.get("image_processor") or values.get("video_processor") or values
-                return cls._read(values)
-            except (orjson.JSONDecodeError, AttributeError, KeyError, TypeError, ValueError) as error:
-                raise EncoderError(f"{name} is no preprocessing that can be read: {error!r}") from error
-        raise EncoderError(f"there is no {PREPROCESSING_FILES[0]} beside the weights: how pictures go in is unknown")
-
-    @classmethod
-    def _read(cls, values: dict[str, Any]) -> "Preprocessing":
-        resize: tuple[int, ...] | None = None
-        if values.get("do_resize", True):
-            size = values["size"]
-            if isinstance(size, int):
-                resize = (size,)
-            elif "shortest_edge" in size:
-                resize = (int(size["shortest_edge"]),)
-            else:
-                resize = (int(size["height"]), int(size["width"]))
-        crop = None
-        if values.get("do_center_crop", False):
-            side: Any = values.get("crop_size") or values["size"]
-            if isinstance(side, dict):
-                height = int(side["height"] if "height" in side else side["shortest_edge"])
-                crop = (height, int(side.get("width", height)))
-            else:
-                crop = (int(side), int(side))
-        elif resize is not None and len(resize) == 1:
-            crop = (resize[0], resize[0])
-        normalises = values.get("do_normalize", True)
-        scale = float(values.get("rescale_factor", 1 / 255)) if values.get("do_rescale", True) else 1.0
-        # ViViT's files have an offset: bytes go to -1..1 before they are normalised.
-        return cls(
-            resize=resize,
-            crop=crop,
-            resample=RESAMPLING[int(values.get("resample", 2))],
-            scale=scale,
-            offset=1.0 if values.get("offset", False) else 0.0,
-            mean=tuple(values["image_mean"]) if normalises else (0.0, 0.0, 0.0),
-            std=tuple(values["image_std"]) if normalises else (1.0, 1.0, 1.0),
-        )
-
-    def apply(self, frames: Any, dtype: Any) -> Any:
-        """(T, 3, h, w) of a torch tensor of frames (T, H, W, 3) uint8, on its device, as `dtype`."""
-        import torch
-        from torch.nn import functional
-
-        pictures = frames.permute(0, 3, 1, 2).float()
-        if self.resize is not None:
-            height, width = pictures.shape[2:]
-            factor = self.resize[0] / min(height, width)
-            target = self.resize if len(self.resize) == 2 else (round(height * factor), round(width * factor))
-            pictures = functional.interpolate(
-                pictures, size=target, mode=self.resample, antialias=True, align_corners=False
-            ).clamp(0, 255)
-        if self.crop is not None:
-            pictures = _cropped(pictures, *self.crop)
-        mean = torch.tensor(self.mean, device=pictures.device)[:, None, None]
-        std = torch.tensor(self.std, device=pictures.device)[:, None, None]
-        return ((pictures * self.scale - self.offset - mean) / std).to(dtype)
-
-
-def _cropped(pictures: Any, height: int, width: int) -> Any:
-    """The centre of pictures (T, 3, H, W); what lies outside of them is black."""
-    from torch.nn import functional
-
-    short = [max(0, wanted - there) for wanted, there in zip((height, width), pictures.shape[2:], strict=True)]
-    if any(short):
-        up, left = short[0] // 2, short[1] // 2
-        pictures = functional.pad(pictures, (left, short[1] - left, up, short[0] - up))
-    top, left = (pictures.shape[2] - height) // 2, (pictures.shape[3] - width) // 2
-    return pictures[:, :, top : top + height, left : left + width]
 
 
 class HubEncoder:
@@ -187,7 +101,7 @@ class HubEncoder:
 
         config = _config_of(folder)
         self._family = FAMILIES[config["model_type"]]
-        self._preprocessing = Preprocessing.of(folder)
+        self._preprocessing = Preprocessing.of(folder, self._family.processor, self._family.video, self._family.forced)
         self._runtime = TorchDevice(device, compiled=compiled)
         unused = () if self._family.pictures == "pooler_output" else UNUSED
         self._model = load_model(folder, self._runtime.dtype, unused).to(self._runtime.device)
@@ -201,7 +115,8 @@ class HubEncoder:
         self.wants = Wanted(frames=sampling.frames, decoder=sampling.decoder)
         self._pooling = None if self._family.video else (pooling or "mean")
         probe = np.zeros((sampling.frames if self._family.video else 1, SHORT_SIDE, SHORT_SIDE, 3), np.uint8)
-        features = self._features([probe]).shape[1]
+        with _in_one_line(f"the model in {folder} does not take pictures as its preprocessing file has them"):
+            features = self._features([probe]).shape[1]
         self._long = pooled_dim(features, self._pooling) if self._pooling else features
         self.dim = min(self._long, dim)
         weights = _hash_of(folder)
@@ -237,17 +152,21 @@ class HubEncoder:
         return features
 
     def _forward(self, pictures: Any) -> tuple[Any, ...]:
+        # A copy: the view of one token would keep all tokens of a batch in memory until the last batch is done.
+        return (self._asked(pictures).clone(),)
+
+    def _asked(self, pictures: Any) -> Any:
         family = self._family
         inputs = {family.input: pictures}
         if family.pictures.startswith("get_"):
-            return (_pooler_output(getattr(self._model, family.pictures)(**inputs)),)
+            return _pooler_output(getattr(self._model, family.pictures)(**inputs))
         if self._model.config.model_type == "vjepa2":
             inputs["skip_predictor"] = True
         outputs = self._model(**inputs)
         if family.pictures == "pooler_output":
-            return (outputs.pooler_output,)
+            return outputs.pooler_output
         states = outputs.last_hidden_state
-        return (states[:, 0] if family.pictures == "first_token" else states.mean(dim=1),)
+        return states[:, 0] if family.pictures == "first_token" else states.mean(dim=1)
 
     def _encode_texts(self, texts: Sequence[str]) -> np.ndarray:
         import torch
@@ -293,17 +212,15 @@ def load_hub_encoder(
     if find_spec("transformers") is None:
         raise EncoderError("hub models need transformers: pip install 'watchnext[hub]'")
     folder = Path(name) if Path(name).is_dir() else _fetched(name)
-    config = _config_of(folder)
-    family = FAMILIES.get(config.get("model_type", ""))
+    kind = _config_of(folder).get("model_type")
+    family = FAMILIES.get(kind) if isinstance(kind, str) else None
     if family is None:
-        raise EncoderError(
-            f"{name} is a model of the type {config.get('model_type')!r}; there are {', '.join(sorted(FAMILIES))}"
-        )
+        raise EncoderError(f"{name} is a model of the type {kind!r}; there are {', '.join(sorted(FAMILIES))}")
     if not list(folder.glob("*.safetensors")):
         raise EncoderError(f"{name} has no safetensors: other weights are not loaded, they may run code")
     shown = folder.resolve().name if Path(name).is_dir() else name
-    kind = HubEncoderWithText if family.text else HubEncoder
-    encoder = kind(folder, shown, device, sampling, pooling, dim, compiled)
+    encoder_class = HubEncoderWithText if family.text else HubEncoder
+    encoder = encoder_class(folder, shown, device, sampling, pooling, dim, compiled)
     log.info("%s: weights under the licence %s", shown, encoder.licence)
     return encoder
 
@@ -314,7 +231,7 @@ def licence_of(folder: Path) -> str:
 
     try:
         data = ModelCard.load(folder / "README.md").data
-    except (OSError, ValueError):
+    except Exception:  # a card is written by hand: what does not read is no answer, and no reason to stop
         return "unknown"
     name = data.get("license_name") or data.get("license")
     return str(name) if name else "unknown"
@@ -340,6 +257,19 @@ def _config_of(folder: Path) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise EncoderError(f"{folder}/config.json is no object")
     return config
+
+
+@contextmanager
+def _in_one_line(complaint: str) -> Iterator[None]:
+    """What a model or a tokenizer says to what it was not made for, each in its own way, as an EncoderError."""
+    from embedder.encoders.transformers_models import first_line
+
+    try:
+        yield
+    except EncoderError:
+        raise
+    except Exception as error:
+        raise EncoderError(f"{complaint}: {first_line(error)}") from error
 
 
 def _clip_length(config: Any, otherwise: int) -> int:

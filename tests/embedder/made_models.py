@@ -15,12 +15,20 @@ SMALL: dict[str, Any] = {
     "num_hidden_layers": 2,
     "num_attention_heads": 2,
 }
-TEXT: dict[str, Any] = {**SMALL, "vocab_size": 100, "max_position_embeddings": 16}
+TEXT: dict[str, Any] = {**SMALL, "vocab_size": 16, "max_position_embeddings": 16}
+DINOV2: dict[str, Any] = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "image_size": 28,
+    "patch_size": 14,
+}
 #: What stands in a preprocessing file, of values unlike those of any default.
 PREPROCESSING: dict[str, Any] = {
     "do_resize": True,
     "size": {"height": 32, "width": 32},
     "resample": 3,
+    "do_center_crop": False,
     "do_rescale": True,
     "rescale_factor": 1 / 255,
     "do_normalize": True,
@@ -45,10 +53,20 @@ def _clip() -> Any:
     return t.CLIPModel(t.CLIPConfig(vision_config=vision, text_config=text, projection_dim=24))
 
 
+def _siglip_vision() -> Any:
+    return t.SiglipVisionModel(t.SiglipVisionConfig(**SMALL, image_size=32, patch_size=8))
+
+
+def _clip_vision() -> Any:
+    return t.CLIPVisionModel(t.CLIPVisionConfig(**SMALL, image_size=32, patch_size=8))
+
+
 def _dinov2() -> Any:
-    return t.Dinov2Model(
-        t.Dinov2Config(hidden_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=28, patch_size=14)
-    )
+    return t.Dinov2Model(t.Dinov2Config(**DINOV2))
+
+
+def _dinov2_with_registers() -> Any:
+    return t.Dinov2WithRegistersModel(t.Dinov2WithRegistersConfig(**DINOV2))
 
 
 def _dinov3() -> Any:
@@ -77,10 +95,24 @@ def _vjepa2() -> Any:
     return t.VJEPA2Model(t.VJEPA2Config(patch_size=8, crop_size=32, frames_per_clip=4, **encoder, **predictor))
 
 
+#: Of few and large patches: its pictures are as large as those of the real ones, as its processor has it.
+VIDEOPRISM: dict[str, Any] = {
+    **SMALL,
+    "image_size": 288,
+    "num_frames": 4,
+    "tubelet_size": [1, 144, 144],
+    "num_spatial_layers": 1,
+    "num_temporal_layers": 1,
+    "num_auxiliary_layers": 1,
+}
+
+
 def _videoprism() -> Any:
-    layers = {"num_spatial_layers": 1, "num_temporal_layers": 1, "num_auxiliary_layers": 1}
-    vision = {**SMALL, "image_size": 36, "num_frames": 4, "tubelet_size": [1, 18, 18], **layers}
-    return t.VideoPrismClipModel(t.VideoPrismConfig(vision_config=vision, text_config=TEXT))
+    return t.VideoPrismClipModel(t.VideoPrismConfig(vision_config=VIDEOPRISM, text_config=TEXT))
+
+
+def _videoprism_vision() -> Any:
+    return t.VideoPrismVisionModel(t.VideoPrismVisionConfig(**VIDEOPRISM))
 
 
 def _xclip() -> Any:
@@ -104,7 +136,10 @@ def _xclip() -> Any:
 IMAGE_MODELS: dict[str, Callable[[], Any]] = {
     "siglip": _siglip,
     "clip": _clip,
+    "siglip_vision": _siglip_vision,
+    "clip_vision": _clip_vision,
     "dinov2": _dinov2,
+    "dinov2_with_registers": _dinov2_with_registers,
     "dinov3": _dinov3,
     "vit": _vit,
 }
@@ -114,10 +149,11 @@ VIDEO_MODELS: dict[str, Callable[[], Any]] = {
     "timesformer": _timesformer,
     "vjepa2": _vjepa2,
     "videoprism": _videoprism,
+    "videoprism_vision": _videoprism_vision,
     "xclip": _xclip,
 }
 #: Side of the pictures of those that do not take 32.
-SIDES = {"dinov2": 28, "videoprism": 36}
+SIDES = {"dinov2": 28, "dinov2_with_registers": 28}
 WITH_TEXT = ("siglip", "clip", "videoprism", "xclip")
 
 
@@ -129,8 +165,13 @@ def save_model(folder: Path, kind: str, licence: str | None = "apache-2.0", seed
         # A fresh network is nearly linear and has zeros where it would learn the order of frames.
         torch.nn.init.normal_(parameter, std=0.3)
     model.save_pretrained(folder)
-    side = SIDES.get(kind, 32)
-    save_preprocessing(folder, size={"height": side, "width": side})
+    if kind == "vjepa2":
+        # As those of the real ones: the size follows from the crop.
+        values = {**PREPROCESSING, "do_center_crop": True, "crop_size": {"height": 32, "width": 32}}
+        (folder / "video_preprocessor_config.json").write_bytes(orjson.dumps(values))
+    else:
+        side = SIDES.get(kind, 32)
+        save_preprocessing(folder, size={"height": side, "width": side})
     if kind in WITH_TEXT:
         _save_tokenizer(folder)
     if licence:

@@ -14,11 +14,13 @@ from PIL import Image
 
 from data.home import Home
 from embedder.encoders import Encoder, EncoderError, EncoderSettings, Pooling, TextTower, load_encoder
+from embedder.encoders.preprocessing import Preprocessing
 from embedder.media import Clip
 from tests.embedder.made_clips import picture
 from tests.embedder.made_models import (
     IMAGE_MODELS,
     PREPROCESSING,
+    SIDES,
     VIDEO_MODELS,
     WITH_TEXT,
     save_model,
@@ -100,77 +102,267 @@ def prepared_by_pil(frame: np.ndarray, size: tuple[int, int], resample: Image.Re
     return ((resized - mean) / std).transpose(2, 0, 1)
 
 
-def test_features_are_those_of_the_model_asked_directly(saved: Saved, models_home: Home) -> None:
+def prepared_for(kind: str, frame: np.ndarray) -> np.ndarray:
+    """(3, H, W) of a square frame, as the processor of this kind of model would have it, by PIL."""
+    if kind.startswith("videoprism"):  # not normalised, and larger, whatever the file says
+        resized = Image.fromarray(frame).resize((288, 288), Image.Resampling.BICUBIC)
+        return np.asarray(resized, np.float32).transpose(2, 0, 1) / 255
+    if kind == "vjepa2":  # resized to 8/7 of the crop, whatever the file says
+        return prepared_by_pil(frame, (36, 36), Image.Resampling.BICUBIC)[:, 2:34, 2:34]
+    side = SIDES.get(kind, 32)
+    prepared = prepared_by_pil(frame, (side, side), Image.Resampling.BICUBIC)
+    if kind == "vivit":  # its bytes go to -1..1
+        prepared -= 1 / np.array(PREPROCESSING["image_std"], np.float32)[:, None, None]
+    return prepared
+
+
+def _first_token(model: Any, pixels: torch.Tensor) -> torch.Tensor:
+    return model(pixels).last_hidden_state[:, 0]
+
+
+def _mean_token(model: Any, pixels: torch.Tensor) -> torch.Tensor:
+    return model(pixels).last_hidden_state.mean(dim=1)
+
+
+def _image_features(model: Any, pixels: torch.Tensor) -> torch.Tensor:
+    return model.get_image_features(pixels).pooler_output
+
+
+def _video_features(model: Any, pixels: torch.Tensor) -> torch.Tensor:
+    return model.get_video_features(pixels).pooler_output.flatten(1)
+
+
+def _pooler_output(model: Any, pixels: torch.Tensor) -> torch.Tensor:
+    return model(pixels).pooler_output
+
+
+#: How each kind of model is asked directly.
+ASKED = {
+    "siglip": _image_features,
+    "clip": _image_features,
+    "siglip_vision": _pooler_output,
+    "clip_vision": _pooler_output,
+    "dinov2": _first_token,
+    "dinov2_with_registers": _first_token,
+    "dinov3": _first_token,
+    "vit": _first_token,
+    "videomae": _mean_token,
+    "vivit": _first_token,
+    "timesformer": _first_token,
+    "vjepa2": _mean_token,
+    "videoprism": _video_features,
+    "videoprism_vision": _mean_token,
+    "xclip": _video_features,
+}
+
+
+@pytest.mark.parametrize("kind", [*IMAGE_MODELS, *VIDEO_MODELS])
+def test_features_are_those_of_the_model_asked_directly(saved: Saved, models_home: Home, kind: str) -> None:
     from transformers import AutoModel
 
-    frames = clip(5).frames
-    assert frames is not None
-    prepared = np.stack([prepared_by_pil(frame, (32, 32), Image.Resampling.BICUBIC) for frame in frames])
-    model = AutoModel.from_pretrained(saved("siglip")).eval()
+    frames = np.stack([picture(number, 256, 256, seed=number) for number in range(9)])
+    prepared = torch.from_numpy(np.stack([prepared_for(kind, frame) for frame in frames]))
+    if kind in VIDEO_MODELS:
+        prepared = prepared[None, [0, 3, 5, 8]]  # evenly, from the first to the last
+    model = AutoModel.from_pretrained(saved(kind)).eval()
     with torch.inference_mode():
-        features = model.get_image_features(torch.from_numpy(prepared)).pooler_output.numpy()
+        features = ASKED[kind](model, prepared).numpy()
     expected = (features / np.linalg.norm(features, axis=1, keepdims=True)).mean(axis=0)
-    vector = load(saved("siglip"), models_home).encode([Clip(frames=frames)])[0]
+    vector = load(saved(kind), models_home).encode([Clip(frames=frames)])[0]
     assert vector @ (expected / np.linalg.norm(expected)) > 0.9999
+
+
+@pytest.mark.parametrize("kind", [*IMAGE_MODELS, *VIDEO_MODELS])
+def test_no_batch_is_kept_in_memory_for_its_features(
+    saved: Saved, models_home: Home, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from embedder.encoders.torch_device import Network, TorchDevice
+
+    outputs: list[torch.Tensor] = []
+    run = TorchDevice.run
+
+    def watched(self: TorchDevice, network: Network, *arguments: Any) -> tuple[np.ndarray, ...]:
+        def noted(batch: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            outputs.extend(network(batch))
+            return (outputs[-1],)
+
+        return run(self, noted, *arguments)
+
+    monkeypatch.setattr(TorchDevice, "run", watched)
+    load(saved(kind), models_home).encode([clip(1)])
+    assert outputs
+    assert all(output.untyped_storage().nbytes() == output.numel() * output.element_size() for output in outputs)
 
 
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
         ({}, lambda frame: prepared_by_pil(frame, (32, 32), Image.Resampling.BICUBIC)),
+        ({"size": [32, 40]}, lambda frame: prepared_by_pil(frame, (40, 32), Image.Resampling.BICUBIC)),
         ({"resample": 2}, lambda frame: prepared_by_pil(frame, (32, 32), Image.Resampling.BILINEAR)),
         (
             {"size": {"shortest_edge": 40}, "do_center_crop": True, "crop_size": {"height": 32, "width": 32}},
             lambda frame: prepared_by_pil(frame, (50, 40), Image.Resampling.BICUBIC)[:, 4:36, 9:41],
         ),
         (
-            {"size": 32, "do_center_crop": True, "crop_size": 32},
+            {"size": {"shortest_edge": 32, "height": None, "width": None}},
             lambda frame: prepared_by_pil(frame, (40, 32), Image.Resampling.BICUBIC)[:, :, 4:36],
         ),
         (
-            {"size": {"shortest_edge": 32}},
-            lambda frame: prepared_by_pil(frame, (40, 32), Image.Resampling.BICUBIC)[:, :, 4:36],
-        ),
-        (
-            {"do_normalize": False, "do_rescale": False, "do_resize": False, "do_center_crop": False},
-            lambda frame: frame.transpose(2, 0, 1).astype(np.float32),
-        ),
-        (
-            {"do_normalize": False, "rescale_factor": 1 / 127.5, "offset": True, "do_resize": False},
-            lambda frame: frame.transpose(2, 0, 1).astype(np.float32) / 127.5 - 1,
+            {"do_normalize": False, "do_rescale": False, "do_resize": False},
+            lambda frame: frame.transpose(2, 0, 1)[:, :, 32:288].astype(np.float32),
         ),
     ],
 )
 def test_pictures_are_prepared_as_pil_would(
     tmp_path: Path, values: dict[str, Any], expected: Callable[[np.ndarray], np.ndarray]
 ) -> None:
-    from embedder.encoders.hub import Preprocessing
-
+    """Also those that the processors of transformers would leave oblong: videos of all shapes make one batch."""
     save_preprocessing(tmp_path, **values)
     frame = picture(3, 320, 256, seed=4)
-    ours = Preprocessing.of(tmp_path).apply(torch.from_numpy(frame[None]), torch.float32)[0].numpy()
-    pils = expected(frame)
-    assert ours.shape == pils.shape
-    # PIL rounds and clips to bytes after each direction, torch once: a few levels of 255 at sharp edges.
-    level = 1 / 255 / 0.2 if values.get("do_normalize", True) else 1 / 127.5
-    assert np.abs(ours - pils).max() <= 5 * level and np.abs(ours - pils).mean() <= level / 2
+    assert_alike(prepared_by_us(tmp_path, frame), expected(frame), level=1 / 255 / 0.2)
+
+
+def prepared_by_us(folder: Path, frame: np.ndarray, usual: str = "ViTImageProcessor") -> np.ndarray:
+    prepared = Preprocessing.of(folder, usual).apply(torch.from_numpy(frame[None]), torch.float32)
+    return prepared[0].numpy()
+
+
+def assert_alike(ours: np.ndarray, theirs: np.ndarray, level: float) -> None:
+    """PIL rounds and clips to bytes after each direction, torch once: a few levels of 255 at sharp edges."""
+    assert ours.shape == theirs.shape
+    assert np.abs(ours - theirs).max() <= 5 * level and np.abs(ours - theirs).mean() <= level / 2
+
+
+@pytest.mark.parametrize(
+    ("processor", "values"),
+    [
+        ("SiglipImageProcessor", {}),
+        ("SiglipImageProcessor", {"size": {"height": 64, "width": 48}, "resample": 2}),
+        ("CLIPImageProcessor", {}),
+        ("CLIPImageProcessor", {"size": 224, "crop_size": 200}),
+        ("CLIPImageProcessor", {"size": 100, "default_to_square": True, "crop_size": 90}),
+        ("CLIPImageProcessor", {"size": {"height": 64, "width": 64}, "do_center_crop": None, "do_rescale": None}),
+        ("CLIPImageProcessor", {"do_normalize": None}),
+        ("CLIPImageProcessor", {"size": {"shortest_edge": 90}, "crop_size": {"height": 100, "width": 100}}),
+        ("BitImageProcessor", {}),
+        ("BitImageProcessor", {"size": {"shortest_edge": 200}, "crop_size": {"height": 180, "width": 180}}),
+        ("ViTImageProcessor", {}),
+        ("ViTImageProcessor", {"size": 100, "do_normalize": False}),
+        ("ViTImageProcessor", {"size": 100, "default_to_square": False, "do_center_crop": True, "crop_size": 80}),
+        ("DeiTImageProcessor", {}),
+        ("VideoMAEImageProcessor", {}),
+        ("VideoMAEImageProcessor", {"size": 100, "crop_size": 90}),
+        ("VivitImageProcessor", {}),
+        ("VivitImageProcessor", dict.fromkeys(("size", "crop_size", "image_mean", "image_std"))),
+        ("VivitImageProcessor", {"size": 100, "crop_size": 90, "offset": False, "rescale_factor": 1 / 255}),
+    ],
+)
+def test_pictures_are_prepared_as_the_processors_of_transformers_do(
+    tmp_path: Path, processor: str, values: dict[str, Any]
+) -> None:
+    """What a file leaves out is what the processor that it names would take."""
+    import transformers
+
+    kept = {"image_processor_type": processor, **values}
+    (tmp_path / "preprocessor_config.json").write_bytes(orjson.dumps(kept))
+    # Of little contrast: at sharp edges PIL clips what overshoots in one direction before it goes on with the other.
+    frame = picture(3, 305, 256, seed=4) // 2 + 64
+    cls = getattr(transformers, f"{processor}Pil", None) or getattr(transformers, processor)
+    reference = cls(**values)
+    theirs = reference([frame], return_tensors="np")["pixel_values"]
+    level = (reference.rescale_factor if reference.do_rescale else 1) / (
+        min(reference.image_std) if reference.do_normalize else 1
+    )
+    assert_alike(prepared_by_us(tmp_path, frame), theirs.reshape(theirs.shape[-3:]), level)
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        {"image_processor_type": "CLIPImageProcessor"},
+        {"image_processor_type": "CLIPImageProcessorFast"},
+        {"image_processor_type": "CLIPImageProcessorPil"},
+        {"feature_extractor_type": "CLIPFeatureExtractor"},
+    ],
+)
+def test_all_the_names_of_a_processor_are_one(tmp_path: Path, named: dict[str, str]) -> None:
+    (tmp_path / "preprocessor_config.json").write_bytes(orjson.dumps(named))
+    found = Preprocessing.of(tmp_path, "ViTImageProcessor")
+    (tmp_path / "preprocessor_config.json").write_bytes(b"{}")
+    assert found == Preprocessing.of(tmp_path, "CLIPImageProcessor") != Preprocessing.of(tmp_path, "ViTImageProcessor")
+
+
+def test_numbers_that_are_null_are_those_of_the_processor(tmp_path: Path) -> None:
+    numbers = ("size", "crop_size", "resample", "rescale_factor", "image_mean", "image_std")
+    (tmp_path / "preprocessor_config.json").write_bytes(orjson.dumps(dict.fromkeys(numbers)))
+    with_null = Preprocessing.of(tmp_path, "VivitImageProcessor")
+    (tmp_path / "preprocessor_config.json").write_bytes(b"{}")
+    assert with_null == Preprocessing.of(tmp_path, "VivitImageProcessor")
+
+
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+OPENAI = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
+
+
+@pytest.mark.parametrize(
+    ("processor", "expected"),
+    [
+        ("DINOv3ViTImageProcessor", ((224, 224), None, "bilinear", *IMAGENET)),
+        ("TimesformerVideoProcessor", ((224,), (224, 224), "bilinear", *IMAGENET)),
+        ("VideoMAEVideoProcessor", ((224,), (224, 224), "bilinear", (0.5,) * 3, (0.5,) * 3)),
+        ("VJEPA2VideoProcessor", ((292,), (256, 256), "bilinear", *IMAGENET)),
+        ("LlavaOnevisionVideoProcessor", ((384, 384), None, "bicubic", *OPENAI)),
+    ],
+)
+def test_what_processors_take_that_cannot_be_had_without_torchvision(
+    tmp_path: Path, processor: str, expected: tuple[Any, ...]
+) -> None:
+    (tmp_path / "video_preprocessor_config.json").write_bytes(orjson.dumps({"video_processor_type": processor}))
+    found = Preprocessing.of(tmp_path, "ViTImageProcessor", video=True)
+    assert (found.resize, found.crop, found.resample, found.mean, found.std) == expected
+    assert (found.scale, found.offset) == (1 / 255, 0)
+
+
+def test_a_processor_that_is_not_known_is_told_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    save_preprocessing(tmp_path, image_processor_type="OwnImageProcessor")
+    assert Preprocessing.of(tmp_path, "ViTImageProcessor").resize == (32, 32)
+    assert "is of a OwnImageProcessor, which is not known" in caplog.text
+
+
+def test_lanczos_is_taken_as_bicubic_and_told_of(
+    saved: Saved, models_home: Home, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = save_model(tmp_path / "model", "vit")
+    save_preprocessing(folder, resample=1)
+    lanczos, bicubic = (load(each, models_home) for each in (folder, saved("vit")))
+    assert np.allclose(lanczos.encode([clip(1)]), bicubic.encode([clip(1)]), atol=1e-6)
+    assert "model/preprocessor_config.json: resample 1 is Lanczos" in caplog.text
 
 
 def test_a_crop_larger_than_the_picture_is_black_around_it(tmp_path: Path) -> None:
-    from embedder.encoders.hub import Preprocessing
-
     save_preprocessing(
         tmp_path, do_resize=False, do_normalize=False, do_center_crop=True, crop_size={"height": 8, "width": 8}
     )
-    prepared = Preprocessing.of(tmp_path).apply(torch.full((1, 4, 4, 3), 255, dtype=torch.uint8), torch.float32)[0]
+    prepared = prepared_by_us(tmp_path, np.full((4, 4, 3), 255, np.uint8))
     assert prepared.shape == (3, 8, 8) and prepared[:, 2:6, 2:6].min() == 1 and prepared.sum() == 3 * 16
 
 
-def test_preprocessing_is_found_where_processors_keep_it(tmp_path: Path) -> None:
-    from embedder.encoders.hub import Preprocessing
+@pytest.mark.parametrize(("kind", "other"), [("vjepa2", "preprocessor"), ("siglip", "video_preprocessor")])
+def test_a_video_model_reads_the_file_for_videos_and_an_image_model_that_for_images(
+    saved: Saved, models_home: Home, tmp_path: Path, kind: str, other: str
+) -> None:
+    folder = save_model(tmp_path / "model", kind)
+    misleading = {**PREPROCESSING, "image_mean": [0.9, 0.1, 0.9], "crop_size": 48}
+    (folder / f"{other}_config.json").write_bytes(orjson.dumps(misleading))
+    vectors = [load(each, models_home).encode([clip(1)]) for each in (folder, saved(kind))]
+    assert np.allclose(*vectors, atol=1e-6)
 
-    (tmp_path / "processor_config.json").write_bytes(orjson.dumps({"image_processor": PREPROCESSING}))
-    assert Preprocessing.of(tmp_path).mean == (0.4, 0.5, 0.6)
+
+@pytest.mark.parametrize("part", ["image_processor", "video_processor"])
+def test_preprocessing_is_found_where_processors_keep_it(tmp_path: Path, part: str) -> None:
+    (tmp_path / "processor_config.json").write_bytes(orjson.dumps({part: PREPROCESSING}))
+    assert Preprocessing.of(tmp_path, "ViTImageProcessor").mean == (0.4, 0.5, 0.6)
 
 
 # ---- Words ---------------------------------------------------------------------------------------------------
@@ -211,6 +403,8 @@ def test_the_licence_of_the_card_is_told(models_home: Home, tmp_path: Path, capl
         assert load(save_model(tmp_path / "free", "dinov2", "mit"), models_home).licence == "mit"
     assert "free: weights under the licence mit" in caplog.text
     assert load(save_model(tmp_path / "none", "dinov2", None), models_home).licence == "unknown"
+    odd = save_model(tmp_path / "odd", "dinov2", "[mit\ntags: :")
+    assert load(odd, models_home).licence == "unknown"
     named = save_model(tmp_path / "named", "dinov2", "other\nlicense_name: dinov3-license")
     assert load(named, models_home).licence == "dinov3-license"
 
@@ -233,9 +427,23 @@ def _no_config(folder: Path) -> None:
     (folder / "config.json").unlink()
 
 
+def _changed(folder: Path, file: str, **values: Any) -> None:
+    kept = orjson.loads((folder / file).read_bytes())
+    (folder / file).write_bytes(orjson.dumps({**kept, **values}))
+
+
 def _another_type(folder: Path) -> None:
+    _changed(folder, "config.json", model_type="bert")
+
+
+def _several_types(folder: Path) -> None:
+    _changed(folder, "config.json", model_type=["siglip"])
+
+
+def _no_type(folder: Path) -> None:
     config = orjson.loads((folder / "config.json").read_bytes())
-    (folder / "config.json").write_bytes(orjson.dumps({**config, "model_type": "bert"}))
+    del config["model_type"]
+    (folder / "config.json").write_bytes(orjson.dumps(config))
 
 
 def _pickled(folder: Path) -> None:
@@ -260,7 +468,27 @@ def _no_preprocessing(folder: Path) -> None:
 
 
 def _odd_preprocessing(folder: Path) -> None:
-    (folder / "preprocessor_config.json").write_text('{"do_resize": true, "size": {"edge": 32}}')
+    save_preprocessing(folder, size={"edge": 32})
+
+
+def _a_list_for_preprocessing(folder: Path) -> None:
+    (folder / "preprocessor_config.json").write_text("[1, 2]")
+
+
+def _pictures_of_another_size(folder: Path) -> None:
+    save_preprocessing(folder, size={"height": 40, "width": 40})
+
+
+def _one_mean(folder: Path) -> None:
+    save_preprocessing(folder, image_mean=0.5)
+
+
+def _two_deviations(folder: Path) -> None:
+    save_preprocessing(folder, image_std=[0.5, 0.5])
+
+
+def _no_filter(folder: Path) -> None:
+    save_preprocessing(folder, resample=0)
 
 
 @pytest.mark.parametrize(
@@ -268,11 +496,18 @@ def _odd_preprocessing(folder: Path) -> None:
     [
         (_no_config, "no config.json"),
         (_another_type, "a model of the type 'bert'; there are clip, .*siglip"),
+        (_several_types, r"a model of the type \['siglip'\]; there are"),
+        (_no_type, "a model of the type None; there are"),
         (_pickled, "has no safetensors: other weights are not loaded"),
         (_damaged, "cannot be loaded"),
         (_incomplete, "lack .*layers.1.*: they would be random numbers"),
         (_no_preprocessing, "no preprocessor_config.json beside the weights"),
-        (_odd_preprocessing, "preprocessor_config.json is no preprocessing"),
+        (_odd_preprocessing, "preprocessor_config.json is no preprocessing that can be read: size is"),
+        (_a_list_for_preprocessing, "preprocessor_config.json is no preprocessing that can be read"),
+        (_pictures_of_another_size, "does not take pictures as its preprocessing file has them: "),
+        (_one_mean, "image_mean is 0.5, not 3 numbers"),
+        (_two_deviations, r"image_std is \[0.5, 0.5\], not 3 numbers"),
+        (_no_filter, "resample is 0; known are 1, 2 and 3"),
     ],
 )
 def test_what_cannot_be_trusted_is_refused_in_one_line(
