@@ -31,6 +31,15 @@ log = logging.getLogger(__name__)
 VERSION = 2
 #: What is fetched of a repository: never code, never pickled weights.
 FETCHED = ["*.json", "*.safetensors", "*.txt", "*.model", "README.md"]
+#: What the tokenizers of these models are saved as; a folder without any of them has none.
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "tokenizer.model",
+    "spiece.model",
+    "vocab.json",
+    "merges.txt",
+)
 #: Parts of models whose outputs are not looked at, and which some files therefore lack.
 UNUSED = ("pooler.", "predictor.")
 #: How VideoPrism was trained, and what its processor is to ask for whatever the file says.
@@ -42,7 +51,8 @@ class Family:
     """How a kind of model is asked. `pictures`: the method or output that holds a picture's (or clip's) features;
     `processor`: whose preprocessing file it has where the file does not say so; `forced`: what holds whatever that
     file says; `video`: whether its input is a whole clip (N, T, 3, H, W) instead of single pictures; `input`: its
-    name; `text`: whether it has a text tower whose vectors compare with them; `padding`: of the texts."""
+    name; `text`: whether it has a text tower whose vectors compare with them; `padding`: of the texts; `lower_case`:
+    whether it was trained with lower-cased texts alone; `text_inputs`: what of the tokens goes in."""
 
     pictures: str
     processor: str
@@ -51,11 +61,20 @@ class Family:
     input: str = "pixel_values"
     text: bool = False
     padding: str | bool = True
+    lower_case: bool = False
+    text_inputs: tuple[str, ...] = ("input_ids", "attention_mask")
 
 
 FAMILIES: dict[str, Family] = {
-    # Trained with texts padded to the longest length: other paddings give other vectors.
-    "siglip": Family("get_image_features", "SiglipImageProcessor", text=True, padding="max_length"),
+    # Trained with texts padded to the longest length, and with the padding looked at: without a mask.
+    "siglip": Family(
+        "get_image_features",
+        "SiglipImageProcessor",
+        text=True,
+        padding="max_length",
+        lower_case=True,
+        text_inputs=("input_ids",),
+    ),
     "clip": Family("get_image_features", "CLIPImageProcessor", text=True),
     "siglip_vision_model": Family("pooler_output", "SiglipImageProcessor"),
     "clip_vision_model": Family("pooler_output", "CLIPImageProcessor"),
@@ -86,6 +105,8 @@ FAMILIES: dict[str, Family] = {
 class HubEncoder:
     """Implements `encoders.Encoder` with a model of `FAMILIES`; built by `load_hub_encoder`."""
 
+    _has_text = False
+
     def __init__(
         self,
         folder: Path,
@@ -97,17 +118,16 @@ class HubEncoder:
         compiled: bool,
     ) -> None:
         from embedder.encoders.torch_device import TorchDevice
-        from embedder.encoders.transformers_models import load_model
+        from embedder.encoders.transformers_models import load_model, load_tokenizer
 
         config = _config_of(folder)
         self._family = FAMILIES[config["model_type"]]
         self._preprocessing = Preprocessing.of(folder, self._family.processor, self._family.video, self._family.forced)
+        self._tokenizer: Any = load_tokenizer(folder) if self._has_text else None
         self._runtime = TorchDevice(device, compiled=compiled)
         unused = () if self._family.pictures == "pooler_output" else UNUSED
         self._model = load_model(folder, self._runtime.dtype, unused).to(self._runtime.device)
         self._network = self._runtime.prepared(self._forward)
-        self._folder = folder
-        self._tokens: Any = None
         self.device = device
         self.licence = licence_of(folder)
         if self._family.video:
@@ -119,6 +139,10 @@ class HubEncoder:
             features = self._features([probe]).shape[1]
         self._long = pooled_dim(features, self._pooling) if self._pooling else features
         self.dim = min(self._long, dim)
+        if self._tokenizer is not None:
+            _check_vocabulary(folder, len(self._tokenizer), self._model.config.text_config.vocab_size)
+            with _in_one_line(f"the tokenizer in {folder} does not fit the model"):
+                self._encode_texts(["a dog runs"])
         weights = _hash_of(folder)
         pooled_as = f"{self._pooling}-v{POOLING}" if self._pooling else "clip"
         model = f"hub:{shown_name[-80:]}@{weights[:8]}-v{VERSION}"
@@ -171,16 +195,18 @@ class HubEncoder:
     def _encode_texts(self, texts: Sequence[str]) -> np.ndarray:
         import torch
 
-        from embedder.encoders.transformers_models import load_tokenizer
-
-        if self._tokens is None:
-            self._tokens = load_tokenizer(self._folder)
-        longest = self._model.config.text_config.max_position_embeddings
-        tokens = self._tokens(
-            list(texts), padding=self._family.padding, truncation=True, max_length=longest, return_tensors="pt"
+        family = self._family
+        tokens = self._tokenizer(
+            [text.lower() for text in texts] if family.lower_case else list(texts),
+            padding=family.padding,
+            truncation=True,
+            max_length=self._model.config.text_config.max_position_embeddings,
+            return_attention_mask=True,
+            return_tensors="pt",
         ).to(self._runtime.device)
         with torch.inference_mode():
-            features = _pooler_output(self._model.get_text_features(**tokens)).float().cpu().numpy()
+            outputs = self._model.get_text_features(**{name: tokens[name] for name in family.text_inputs})
+            features = _pooler_output(outputs).float().cpu().numpy()
         # A text has no motion: beside its block of means the other blocks of a pooled vector are zero.
         features = np.pad(normalised(features), ((0, 0), (0, self._long - features.shape[1])))
         return normalised(projected(features, self.dim))
@@ -188,6 +214,8 @@ class HubEncoder:
 
 class HubEncoderWithText(HubEncoder):
     """With the model's own text tower: pictures are found by what is asked in words."""
+
+    _has_text = True
 
     def encode_texts(self, texts: Sequence[str]) -> np.ndarray:
         """(N, dim) float32, each row of length 1."""
@@ -219,7 +247,10 @@ def load_hub_encoder(
     if not list(folder.glob("*.safetensors")):
         raise EncoderError(f"{name} has no safetensors: other weights are not loaded, they may run code")
     shown = folder.resolve().name if Path(name).is_dir() else name
-    encoder_class = HubEncoderWithText if family.text else HubEncoder
+    with_text = family.text and any((folder / file).is_file() for file in TOKENIZER_FILES)
+    if family.text and not with_text:
+        log.warning("%s has no tokenizer: its pictures are encoded, but it does not answer words", shown)
+    encoder_class = HubEncoderWithText if with_text else HubEncoder
     encoder = encoder_class(folder, shown, device, sampling, pooling, dim, compiled)
     log.info("%s: weights under the licence %s", shown, encoder.licence)
     return encoder
@@ -257,6 +288,12 @@ def _config_of(folder: Path) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise EncoderError(f"{folder}/config.json is no object")
     return config
+
+
+def _check_vocabulary(folder: Path, known: int, trained: int) -> None:
+    """Raises EncoderError for a tokenizer that was loaded without its vocabulary: all texts are the same to it."""
+    if known < trained / 2:
+        raise EncoderError(f"the tokenizer in {folder} knows {known} of {trained} tokens: its vocabulary is missing")
 
 
 @contextmanager

@@ -1,10 +1,12 @@
 """Small models of transformers with random weights, saved as a hub's repository holds them."""
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import orjson
+import sentencepiece
 import torch
 import transformers as t
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -191,3 +193,21 @@ def _save_tokenizer(folder: Path) -> None:
         tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>", add_eos_token=True
     )
     fast.save_pretrained(folder)
+
+
+def save_siglip_tokenizer(folder: Path) -> None:
+    """As SigLIP 1 has it, with a vocabulary for "a boat" and "a dog", instead of the one that is there."""
+    written = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(["a boat", "a dog"]),
+        model_writer=written,
+        vocab_size=10,
+        pad_id=0,
+        eos_id=1,
+        unk_id=2,
+        bos_id=-1,
+        minloglevel=2,
+    )
+    (folder / "tokenizer.json").unlink()
+    (folder / "spiece.model").write_bytes(written.getvalue())
+    (folder / "tokenizer_config.json").write_bytes(orjson.dumps({"tokenizer_class": "SiglipTokenizer"}))

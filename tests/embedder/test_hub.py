@@ -19,12 +19,15 @@ from embedder.media import Clip
 from tests.embedder.made_clips import picture
 from tests.embedder.made_models import (
     IMAGE_MODELS,
+    LAST_TOKEN,
     PREPROCESSING,
     SIDES,
     VIDEO_MODELS,
     WITH_TEXT,
+    WORDS,
     save_model,
     save_preprocessing,
+    save_siglip_tokenizer,
 )
 
 Saved = Callable[..., Path]
@@ -359,6 +362,32 @@ def test_a_video_model_reads_the_file_for_videos_and_an_image_model_that_for_ima
     assert np.allclose(*vectors, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("kind", "processor"),
+    [
+        ("siglip", "SiglipImageProcessor"),
+        ("clip", "CLIPImageProcessor"),
+        ("dinov2", "BitImageProcessor"),
+        ("dinov3", "DINOv3ViTImageProcessor"),
+        ("vit", "ViTImageProcessor"),
+        ("videomae", "VideoMAEImageProcessor"),
+        ("timesformer", "TimesformerVideoProcessor"),
+        ("xclip", "CLIPImageProcessor"),
+    ],
+)
+def test_a_file_that_does_not_say_so_is_of_the_processor_of_its_family(
+    models_home: Home, tmp_path: Path, kind: str, processor: str
+) -> None:
+    folder = save_model(tmp_path / "model", kind)
+    side = SIDES.get(kind, 32)
+    vectors = []
+    for named in ({}, {"image_processor_type": processor}):
+        values = {"size": {"height": side, "width": side}, "crop_size": side, **named}
+        (folder / "preprocessor_config.json").write_bytes(orjson.dumps(values))
+        vectors.append(load(folder, models_home).encode([clip(1)]))
+    assert np.allclose(*vectors, atol=1e-6)
+
+
 @pytest.mark.parametrize("part", ["image_processor", "video_processor"])
 def test_preprocessing_is_found_where_processors_keep_it(tmp_path: Path, part: str) -> None:
     (tmp_path / "processor_config.json").write_bytes(orjson.dumps({part: PREPROCESSING}))
@@ -377,6 +406,49 @@ def test_words_compare_with_pictures(saved: Saved, models_home: Home, kind: str)
     assert abs(texts[0] @ texts[1]) < 0.99999, "other words, another vector"
     assert np.allclose(encoder.encode_texts(["a boat"])[0], texts[1], atol=1e-4)
     assert encoder.encode_texts([]).shape == (0, encoder.dim)
+
+
+@pytest.mark.parametrize("kind", WITH_TEXT)
+def test_words_are_those_of_the_model_asked_directly(saved: Saved, models_home: Home, kind: str) -> None:
+    """SigLIP was trained with lower-cased texts, and without a mask for what they are padded with."""
+    from transformers import AutoModel
+
+    texts = ["a dog runs", "A Boat", "a dog runs a boat harbour evening " * 4]
+    encoder = load(saved(kind), models_home)
+    assert isinstance(encoder, TextTower)
+    vectors = encoder.encode_texts(texts)
+    model = AutoModel.from_pretrained(saved(kind)).eval()
+    for text, vector in zip(texts, vectors, strict=True):
+        words = (text.lower() if kind == "siglip" else text).split()
+        known = [WORDS.index(word) + 2 if word in WORDS else 1 for word in words]
+        numbers = [*known[:15], LAST_TOKEN]
+        longest = 16 if kind in ("siglip", "videoprism") else len(numbers)
+        inputs = {"input_ids": torch.tensor([numbers + [0] * (longest - len(numbers))])}
+        if kind != "siglip":
+            inputs["attention_mask"] = (inputs["input_ids"] > 0).long()
+        with torch.inference_mode():
+            expected = model.get_text_features(**inputs).pooler_output.flatten().numpy()
+        assert vector @ (expected / np.linalg.norm(expected)) > 0.99999
+
+
+def test_the_tokenizer_of_the_first_siglip_is_understood(models_home: Home, tmp_path: Path) -> None:
+    folder = save_model(tmp_path / "model", "siglip")
+    save_siglip_tokenizer(folder)
+    encoder = load(folder, models_home)
+    assert isinstance(encoder, TextTower)
+    boat, dog, shouted = encoder.encode_texts(["a boat", "a dog", "A BOAT!"])
+    assert boat @ dog < 0.999 and np.allclose(boat, shouted, atol=1e-5)
+
+
+def test_without_a_tokenizer_pictures_are_encoded_and_words_are_not(
+    saved: Saved, models_home: Home, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = save_model(tmp_path / "model", "siglip")
+    for file in folder.glob("tokenizer*"):
+        file.unlink()
+    encoder = load(folder, models_home)
+    assert not isinstance(encoder, TextTower) and "model has no tokenizer" in caplog.text
+    assert np.allclose(encoder.encode([clip(1)]), load(saved("siglip"), models_home).encode([clip(1)]), atol=1e-6)
 
 
 @pytest.mark.parametrize("pooling", ["mean", "mean+std", "mean+std+diff"])
@@ -491,6 +563,28 @@ def _no_filter(folder: Path) -> None:
     save_preprocessing(folder, resample=0)
 
 
+def _no_vocabulary(folder: Path) -> None:
+    (folder / "tokenizer.json").unlink()
+
+
+def _damaged_vocabulary(folder: Path) -> None:
+    (folder / "tokenizer.json").write_text('{"version"')
+
+
+def _gemma_without_vocabulary(folder: Path) -> None:
+    _no_vocabulary(folder)
+    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "GemmaTokenizer"}')
+
+
+def _siglip_without_vocabulary(folder: Path) -> None:
+    save_siglip_tokenizer(folder)
+    (folder / "spiece.model").unlink()
+
+
+def _no_padding(folder: Path) -> None:
+    _changed(folder, "tokenizer_config.json", pad_token=None)
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
@@ -508,6 +602,11 @@ def _no_filter(folder: Path) -> None:
         (_one_mean, "image_mean is 0.5, not 3 numbers"),
         (_two_deviations, r"image_std is \[0.5, 0.5\], not 3 numbers"),
         (_no_filter, "resample is 0; known are 1, 2 and 3"),
+        (_no_vocabulary, "the tokenizer in .* cannot be loaded"),
+        (_damaged_vocabulary, "the tokenizer in .* cannot be loaded"),
+        (_gemma_without_vocabulary, "knows 5 of 16 tokens: its vocabulary is missing"),
+        (_siglip_without_vocabulary, "the tokenizer in .* cannot be loaded"),
+        (_no_padding, "the tokenizer in .* does not fit the model"),
     ],
 )
 def test_what_cannot_be_trusted_is_refused_in_one_line(
