@@ -124,7 +124,8 @@ class HubEncoder:
         self._family = FAMILIES[config["model_type"]]
         self._preprocessing = Preprocessing.of(folder, self._family.processor, self._family.video, self._family.forced)
         self._tokenizer: Any = load_tokenizer(folder) if self._has_text else None
-        self._runtime = TorchDevice(device, compiled=compiled)
+        # On a CPU a single clip fills the cores, and a batch of them would take gigabytes.
+        self._runtime = TorchDevice(device, compiled=compiled, cpu_batch=1 if self._family.video else 16)
         unused = () if self._family.pictures == "pooler_output" else UNUSED
         self._model = load_model(folder, self._runtime.dtype, unused).to(self._runtime.device)
         self._network = self._runtime.prepared(self._forward)

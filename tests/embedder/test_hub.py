@@ -175,26 +175,42 @@ def test_features_are_those_of_the_model_asked_directly(saved: Saved, models_hom
     assert vector @ (expected / np.linalg.norm(expected)) > 0.9999
 
 
-@pytest.mark.parametrize("kind", [*IMAGE_MODELS, *VIDEO_MODELS])
-def test_no_batch_is_kept_in_memory_for_its_features(
-    saved: Saved, models_home: Home, kind: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def outputs(monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
+    """What the networks of hub models give, batch by batch."""
     from embedder.encoders.torch_device import Network, TorchDevice
 
-    outputs: list[torch.Tensor] = []
+    seen: list[torch.Tensor] = []
     run = TorchDevice.run
 
     def watched(self: TorchDevice, network: Network, *arguments: Any) -> tuple[np.ndarray, ...]:
         def noted(batch: torch.Tensor) -> tuple[torch.Tensor, ...]:
-            outputs.extend(network(batch))
-            return (outputs[-1],)
+            seen.extend(network(batch))
+            return (seen[-1],)
 
         return run(self, noted, *arguments)
 
     monkeypatch.setattr(TorchDevice, "run", watched)
+    return seen
+
+
+@pytest.mark.parametrize("kind", [*IMAGE_MODELS, *VIDEO_MODELS])
+def test_no_batch_is_kept_in_memory_for_its_features(
+    saved: Saved, models_home: Home, kind: str, outputs: list[torch.Tensor]
+) -> None:
     load(saved(kind), models_home).encode([clip(1)])
     assert outputs
     assert all(output.untyped_storage().nbytes() == output.numel() * output.element_size() for output in outputs)
+
+
+@pytest.mark.parametrize(("kind", "rows"), [("siglip", [12]), ("videomae", [1, 1, 1])])
+def test_on_a_cpu_clips_go_through_one_by_one_and_pictures_together(
+    saved: Saved, models_home: Home, kind: str, rows: list[int], outputs: list[torch.Tensor]
+) -> None:
+    encoder = load(saved(kind), models_home, device="cpu")
+    outputs.clear()
+    encoder.encode([clip(1), clip(2), clip(3)])
+    assert [len(output) for output in outputs] == rows
 
 
 @pytest.mark.parametrize(
