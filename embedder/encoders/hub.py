@@ -117,7 +117,7 @@ class HubEncoder:
         dim: int,
         compiled: bool,
     ) -> None:
-        from embedder.encoders.torch_device import TorchDevice
+        from embedder.encoders.torch_device import CPU_BATCH, TorchDevice
         from embedder.encoders.transformers_models import load_model, load_tokenizer
 
         config = _config_of(folder)
@@ -125,7 +125,7 @@ class HubEncoder:
         self._preprocessing = Preprocessing.of(folder, self._family.processor, self._family.video, self._family.forced)
         self._tokenizer: Any = load_tokenizer(folder) if self._has_text else None
         # On a CPU a single clip fills the cores, and a batch of them would take gigabytes.
-        self._runtime = TorchDevice(device, compiled=compiled, cpu_batch=1 if self._family.video else 16)
+        self._runtime = TorchDevice(device, compiled=compiled, cpu_batch=1 if self._family.video else CPU_BATCH)
         unused = () if self._family.pictures == "pooler_output" else UNUSED
         self._model = load_model(folder, self._runtime.dtype, unused).to(self._runtime.device)
         self._network = self._runtime.prepared(self._forward)
@@ -266,6 +266,8 @@ def licence_of(folder: Path) -> str:
     except Exception:  # a card is written by hand: what does not read is no answer, and no reason to stop
         return "unknown"
     name = data.get("license_name") or data.get("license")
+    if isinstance(name, list):
+        return ", ".join(map(str, name))
     return str(name) if name else "unknown"
 
 
