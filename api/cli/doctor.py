@@ -2,7 +2,6 @@
 
 import importlib.metadata
 import importlib.util
-import shutil
 import sqlite3
 import sys
 
@@ -14,7 +13,10 @@ NEEDED = ("torch", "av", "numpy", "implicit", "flask", "granian", "redis", "valk
 
 
 def doctor(json: JsonOption = False) -> None:
-    """Check the installation and the home folder; exit code 1 when something is missing."""
+    """Check the installation, the encoder and the home folder; exit code 1 when something is missing."""
+    from embedder.decode import fault_of
+    from embedder.encoders import EncoderError, load_encoder
+
     checks: list[tuple[str, bool, str]] = []
     checks.append(("python", sys.version_info >= (3, 11), sys.version.split()[0]))
     for name in NEEDED:
@@ -22,10 +24,8 @@ def doctor(json: JsonOption = False) -> None:
             checks.append((name, True, importlib.metadata.version(name)))
         except importlib.metadata.PackageNotFoundError:
             checks.append((name, False, "not installed"))
-    gpu = shutil.which("nvidia-smi") is not None
-    runtime = "torch on CUDA" if gpu else "onnxruntime"
-    checks.append(("encoder runtime", gpu or importlib.util.find_spec("onnxruntime") is not None, runtime))
-    checks.append(("faiss", importlib.util.find_spec("faiss") is not None, "the extra cpu or gpu brings it"))
+    has_faiss = importlib.util.find_spec("faiss") is not None
+    checks.append(("faiss", has_faiss, "installed" if has_faiss else "the extra cpu or gpu brings it"))
     checks.append(("sqlite", sqlite3.sqlite_version_info >= (3, 35), sqlite3.sqlite_version))
     if importlib.util.find_spec("torchvision") is not None:
         try:
@@ -34,6 +34,15 @@ def doctor(json: JsonOption = False) -> None:
         except Exception as error:
             checks.append(("torchvision", False, f"breaks transformers; uninstall it ({type(error).__name__})"))
     work = Workspace()
+    settings = work.settings.embed
+    try:
+        encoder = load_encoder(settings.encoder, work.home, settings.decode)
+        checks.append(("encoder", True, f"{encoder.id} on {encoder.device}, frames by {encoder.wants.decoder}"))
+        fault = fault_of(encoder.wants.decoder)
+        if fault is not None:
+            checks.append(("decoder", False, f"{encoder.wants.decoder}, so that PyAV decodes instead: {fault}"))
+    except EncoderError as error:
+        checks.append(("encoder", False, str(error)))
     store = work.store
     counts = ", ".join(f"{count:,} {state}" for state, count in sorted(store.catalogue.counts().items())) or "no videos"
     checks.append(("database", True, f"{counts}; {store.events.count():,} events"))

@@ -149,10 +149,16 @@ def test_keys_are_shown_once_and_listed_without_their_secret(run: Run, home: Hom
     fine(run("keys", "revoke", json.loads(listed)["items"][0]["id"]))
 
 
-def test_the_doctor_names_every_part_and_what_is_missing(run: Run) -> None:
+def test_the_doctor_names_every_part_and_what_is_missing(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     checks = {check["name"]: check for check in json.loads(run("doctor", "--json").stdout)["checks"]}
-    assert checks["torch"]["ok"] and checks["encoder runtime"]["ok"] and checks["database"]["ok"]
+    assert checks["torch"]["ok"] and checks["encoder"]["ok"] and checks["database"]["ok"]
+    assert "efficientnet-lite0" in checks["encoder"]["detail"] and "frames by" in checks["encoder"]["detail"]
     assert "torchvision" not in checks or checks["torchvision"]["ok"]
+    monkeypatch.setenv("WATCHNEXT_EMBED__ENCODER__NAME", "hub:nowhere/at-all")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    ill = run("doctor", "--json")
+    checks = {check["name"]: check for check in json.loads(ill.stdout)["checks"]}
+    assert ill.returncode == 1 and not checks["encoder"]["ok"] and "nowhere/at-all" in checks["encoder"]["detail"]
 
 
 def test_videos_go_from_files_to_neighbours(run: Run, shared_data: Path, tmp_path: Path) -> None:
