@@ -51,8 +51,8 @@ class DecodePool:
 
     `workers`: processes at most of each decoder; they start when they are needed. `time_limit_s`: seconds a file may
     take. `memory_limit_mb`: MiB a worker may use on top of what it needs empty. `decoder`: the one that is asked first
-    where it is wanted. What it does not take or fails at is read by PyAV, in a process where PyAV has never been
-    beside torch and CUDA; where it cannot be used at all, everything is, and a warning tells why.
+    where it is wanted. What it does not take or fails at is read by PyAV, in a process that holds neither torch nor
+    CUDA; where it cannot be used at all, everything is, and a warning tells why.
     """
 
     def __init__(
@@ -143,10 +143,8 @@ class _Crew:
             worker = None
             raise
         else:
-            if (
-                isinstance(read, MediaError) and read.reason is Reason.OUT_OF_MEMORY
-            ):  # what is left of this process is not worth keeping
-                self._bury(worker)
+            if isinstance(read, MediaError) and read.reason is Reason.OUT_OF_MEMORY:
+                self._bury(worker)  # what is left of this process is not worth keeping
                 worker = None
         finally:
             self._places.put(worker)
