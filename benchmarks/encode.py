@@ -85,6 +85,9 @@ def encode(
         f"end to end: {result['of_the_slower']:.2f} of the slower of the two;"
         f" {result['of_the_cores']:.2f} of what the cores could do for both"
     )
+    if "cosine_to_pyav" in result:
+        near = ", ".join(f"{name} {value:.3g}" for name, value in result["cosine_to_pyav"].items())
+        typer.echo(f"cosine to the vectors of what PyAV reads: {near}")
     if "tower" in result:
         _show_tower(result["tower"])
 
@@ -118,17 +121,19 @@ def measure(scratch: Path, data: Path | None, limit: int, settings: EmbedSetting
         decoding["videos"] = max(sum(decoders.values()), 1)
     if not kept:
         raise typer.BadParameter(f"none of the {len(paths)} files can be encoded", param_hint="--data")
-    by_pyav = {}
+    clips = [_clip(sample) for sample in kept]
+    by_pyav: dict[str, Any] = {}
     if encoder.wants.decoder != PYAV:
         with _measured() as figures:
-            _decoded(paths, replace(encoder.wants, decoder=PYAV), settings, settings.decode_workers(encoder))
+            wants = replace(encoder.wants, decoder=PYAV)
+            same, _ = _decoded(paths, wants, settings, settings.decode_workers(encoder))
             figures["videos"] = max(sum(decoders.values()), 1)
-        by_pyav = {"decode_only_by_pyav": figures}
+        by_pyav = {"decode_only_by_pyav": figures, "cosine_to_pyav": _cosine(encoder, kept, same)}
     left = max(1, cores - settings.decode_workers(encoder))
     beside = encoder
     if encoder.device == "cpu":
         beside = load_encoder(settings.encoder.model_copy(update={"threads": left}), home, settings.decode)
-    encoding, encoding_on_all = _encoding(beside, kept, settings.batch), _encoding(encoder, kept, settings.batch)
+    encoding, encoding_on_all = _encoding(beside, clips, settings.batch), _encoding(encoder, clips, settings.batch)
     slower = min(decoding["videos_per_s"], encoding["videos_per_s"])
     busy_ms = decoding["core_ms_per_video"] + encoding["core_ms_per_video"]
     return {
@@ -158,11 +163,25 @@ def _encoding(encoder: Encoder, clips: Sequence[Clip], batch: int) -> dict[str, 
     return figures
 
 
+def _clip(sample: MediaSample) -> Clip:
+    return Clip(sample.frames, sample.following, sample.sound, "a title")
+
+
+def _cosine(encoder: Encoder, samples: Sequence[MediaSample], by_pyav: Sequence[MediaSample]) -> dict[str, float]:
+    """How near the vectors of what another decoder read are to those of the same files read by PyAV."""
+    pairs = [pair for pair in zip(samples, by_pyav, strict=True) if pair[0].decoder != PYAV]
+    if not pairs:
+        return {"clips": 0}
+    one, other = (encoder.encode([_clip(sample) for sample in side]) for side in zip(*pairs, strict=True))
+    cosines = (one * other).sum(axis=1)
+    return {"clips": len(pairs), "mean": float(cosines.mean()), "min": float(cosines.min())}
+
+
 def _decoded(
     paths: Sequence[Path], wants: Wanted, settings: EmbedSettings, workers: int
-) -> tuple[list[Clip], dict[str, int]]:
-    """(the first clips, files by decoder); all files are decoded, with the workers that `embed` has."""
-    kept: list[Clip] = []
+) -> tuple[list[MediaSample], dict[str, int]]:
+    """(the first samples, files by decoder); all files are decoded, with the workers that `embed` has."""
+    kept: list[MediaSample] = []
     decoders: Counter[str] = Counter()
 
     def read(path: Path) -> MediaSample | None:
@@ -180,7 +199,7 @@ def _decoded(
                 continue
             decoders[sample.decoder] += 1
             if len(kept) < KEPT:
-                kept.append(Clip(sample.frames, sample.following, sample.sound, "a title"))
+                kept.append(sample)
     return kept, dict(decoders)
 
 
