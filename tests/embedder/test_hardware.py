@@ -46,6 +46,8 @@ LEFT = [
     "transport stream",
     "Windows Media",
     "open group of pictures at the beginning",
+    "mirrored by the display matrix",
+    "turned and mirrored by the display matrix",
 ]
 REFUSED = [
     "encrypted MP4 (CENC)",
