@@ -15,24 +15,19 @@ import numpy as np
 from api.cache import Cached, CandidateCache
 from api.cursors import Cursor, read_cursor, write_cursor
 from api.engines import EngineKeeper
+from api.packing import by_column, by_number
 from api.schemas import RecommendationRequest
 from data.store import Store
 from data.store.events import History
 from recommender.engine import Engine
 from recommender.pipeline.hydrators import Reasons
 from recommender.pipeline.stages import Query, Ranked, Trace
-from recommender.profile import Profile
+from recommender.profile import Profile, nobody
 
 log = logging.getLogger(__name__)
 
 NO_REASONS = (Reasons.name,)
-NOBODY = Profile(
-    liked=np.zeros(0, np.int64),
-    signal=np.zeros(0, np.float32),
-    recency=np.zeros(0, np.float32),
-    disliked=np.zeros(0, np.int64),
-    watched=np.zeros(0, np.int64),
-)
+NOBODY = nobody()
 
 
 def release_facts(engine: Engine) -> dict[str, Any]:
@@ -107,7 +102,7 @@ class Answer:
         )
         cursor = None
         if len(left):
-            cursor = write_cursor(Cursor(left, shown + len(slate), self._engine.release.id), self._binding)
+            cursor = write_cursor(Cursor(by_number(left, self._engine.view), shown + len(slate)), self._binding)
         return {
             "user_id": self._user_id,
             "items": items,
@@ -192,7 +187,7 @@ class Answer:
             cached = self._cache.get(key)
             if cached is not None and self._usable(cached):
                 self._cache_state = "hit"
-                return cached.ranked
+                return by_column(cached.candidates, self._engine.view)
             self._cache_state = "miss" if self._cache.state == "up" else "off"
         # As many as are kept, whatever this request shows of them: the next one may want more.
         version = self._engine.view.version
@@ -202,7 +197,7 @@ class Answer:
         self._trace.timings_ms |= trace.timings_ms
         self._trace.warnings += trace.warnings
         if key is not None and not self._restricted() and not self._trace.warnings and self._last_seq is not None:
-            self._cache.put(key, Cached(ranked, self._last_seq, version))
+            self._cache.put(key, Cached(by_number(ranked, self._engine.view), self._last_seq, version))
         return ranked
 
     def _cache_key(self) -> str | None:
@@ -217,26 +212,19 @@ class Answer:
     def _usable(self, cached: Cached) -> bool:
         """Whether cached candidates are what would be computed now, and fill the page under this request's wishes."""
         current = cached.last_seq == self._last_seq and cached.catalogue_version >= self._engine.view.opened
-        columns = cached.ranked.columns
-        here = len(columns) == 0 or int(columns.max()) < len(self._engine.videos)
-        return current and here and len(self._engine.allowed(self._query(), cached.ranked)) > self._asked.limit
+        candidates = by_column(cached.candidates, self._engine.view)
+        return current and len(self._engine.allowed(self._query(), candidates)) > self._asked.limit
 
     def _after_cursor(self, text: str) -> tuple[Ranked, int]:
         """What the pages before left, without what was watched since; and how many they showed."""
         cursor = read_cursor(text, self._binding)
-        columns = self._engines.columns_of(cursor.release_id, cursor.rest.columns, self._engine)
-        if columns is None:
-            self._trace.warnings.append("the release of this cursor is gone: the list begins anew")
-            return self._candidates(), 0
-        here = np.flatnonzero((columns >= 0) & ~np.isin(columns, self._known_profile().watched))
-        rest = cursor.rest.take(here)
-        return Ranked(columns[here], rest.scores, rest.found_by), cursor.shown
+        rest = by_column(cursor.rest, self._engine.view)
+        return rest.take(np.flatnonzero(~np.isin(rest.columns, self._known_profile().watched))), cursor.shown
 
     # ---- What the answer says of itself --------------------------------------------------------------------
 
     def _fallback(self, slate: Ranked) -> str | None:
-        names = {name for bits in np.unique(slate.found_by) for name in self._engine.pipeline.source_names(int(bits))}
-        if names & {"collaborative", "content"}:
+        if (slate.found_by & self._engine.pipeline.personal_sources).any():
             return None
         stranger = self._last_seq == 0 and not self._asked.history
         return "cold_start" if stranger or not self._known_profile().known else "popular"

@@ -11,15 +11,14 @@ import struct
 import time
 from dataclasses import dataclass
 
-import numpy as np
 import redis
 
+from api.packing import BYTES_PER_CANDIDATE, Numbered, pack, unpack
 from api.settings import CacheSettings
-from recommender.pipeline.stages import Ranked
 
 log = logging.getLogger(__name__)
 
-KEY_VERSION = 1
+KEY_VERSION = 2
 _HEAD = struct.Struct("<qqI")
 
 
@@ -27,7 +26,7 @@ _HEAD = struct.Struct("<qqI")
 class Cached:
     """Scored candidates, the number of the viewer's newest event and the version of the catalogue that they know of."""
 
-    ranked: Ranked
+    candidates: Numbered
     last_seq: int
     catalogue_version: int
 
@@ -93,23 +92,14 @@ class CandidateCache:
 
 
 def _pack(cached: Cached) -> bytes:
-    ranked = cached.ranked
-    head = _HEAD.pack(cached.last_seq, cached.catalogue_version, len(ranked))
-    return (
-        head
-        + ranked.columns.astype("<i4").tobytes()
-        + ranked.scores.astype("<f4").tobytes()
-        + ranked.found_by.tobytes()
-    )
+    head = _HEAD.pack(cached.last_seq, cached.catalogue_version, len(cached.candidates))
+    return head + pack(cached.candidates)
 
 
 def _unpack(value: bytes) -> Cached | None:
     if len(value) < _HEAD.size:
         return None
     last_seq, version, count = _HEAD.unpack_from(value)
-    if len(value) != _HEAD.size + 9 * count:
+    if len(value) != _HEAD.size + BYTES_PER_CANDIDATE * count:
         return None
-    columns = np.frombuffer(value, "<i4", count, _HEAD.size).astype(np.int64)
-    scores = np.frombuffer(value, "<f4", count, _HEAD.size + 4 * count)
-    found_by = np.frombuffer(value, np.uint8, count, _HEAD.size + 8 * count)
-    return Cached(Ranked(columns, scores, found_by), last_seq, version)
+    return Cached(unpack(value[_HEAD.size :]), last_seq, version)

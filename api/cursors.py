@@ -11,10 +11,8 @@ import struct
 import zlib
 from dataclasses import dataclass
 
-import numpy as np
-
 from api.errors import Problem
-from recommender.pipeline.stages import Ranked
+from api.packing import BYTES_PER_CANDIDATE, Numbered, pack, unpack
 
 LONGEST = 300
 _HEAD = struct.Struct("<4s4sHI")
@@ -22,21 +20,16 @@ _HEAD = struct.Struct("<4s4sHI")
 
 @dataclass(frozen=True)
 class Cursor:
-    """`rest`: what the pages before did not show, in order; `shown`: how many they did; `release_id`: whose columns."""
+    """`rest`: what the pages before did not show, in order; `shown`: how many they did."""
 
-    rest: Ranked
+    rest: Numbered
     shown: int
-    release_id: str
 
 
 def write_cursor(cursor: Cursor, binding: str) -> str:
     """`binding` names the viewer and the question: a cursor serves no other."""
-    rest = cursor.rest.take(np.arange(min(len(cursor.rest), LONGEST)))
-    release = cursor.release_id.encode()
-    payload = zlib.compress(
-        rest.columns.astype("<u4").tobytes() + rest.scores.astype("<f4").tobytes() + rest.found_by.tobytes(), 1
-    )
-    content = struct.pack("<H", len(release)) + release + payload
+    rest = cursor.rest.first(LONGEST)
+    content = zlib.compress(pack(rest), 1)
     head = _HEAD.pack(_digest(content), _digest(binding.encode()), len(rest), cursor.shown)
     return base64.urlsafe_b64encode(head + content).decode().rstrip("=")
 
@@ -49,11 +42,8 @@ def read_cursor(text: str, binding: str) -> Cursor:
         content = raw[_HEAD.size :]
         if checksum != _digest(content) or count > LONGEST:
             raise ValueError
-        (length,) = struct.unpack_from("<H", content)
-        release_id = content[2 : 2 + length].decode()
-        unpacker = zlib.decompressobj()
-        payload = unpacker.decompress(content[2 + length :], 9 * LONGEST + 1)
-        if len(payload) != 9 * count:
+        payload = zlib.decompressobj().decompress(content, BYTES_PER_CANDIDATE * LONGEST + 1)
+        if len(payload) != BYTES_PER_CANDIDATE * count:
             raise ValueError
     except (ValueError, struct.error, binascii.Error, zlib.error):
         raise Problem(
@@ -66,9 +56,7 @@ def read_cursor(text: str, binding: str) -> Cursor:
             "this cursor belongs to another viewer or question; ask for the first page",
             field="cursor",
         )
-    columns = np.frombuffer(payload, "<u4", count).astype(np.int64)
-    scores = np.frombuffer(payload, "<f4", count, 4 * count)
-    return Cursor(Ranked(columns, scores, np.frombuffer(payload, np.uint8, count, 8 * count)), shown, release_id)
+    return Cursor(unpack(payload), shown)
 
 
 def _digest(content: bytes) -> bytes:

@@ -197,7 +197,8 @@ def _surest(labels: dict[str, float]) -> str | None:
 def _measure(settings: Settings, home: Home, store: Store, world: World) -> dict[str, Any]:
     held_out = _held_out(world)
     popular_only = RecommenderSettings.model_validate(settings.recommender.model_dump())
-    popular_only.pipeline.disabled_sources = ["collaborative", "content"]
+    for name, source in popular_only.sources:
+        source.enabled = name == "popular"
     served = evaluate_served(Engine.open(home, store, settings.recommender), store, held_out)
     popular = evaluate_served(Engine.open(home, store, popular_only), store, held_out, name="popularity alone")
     return {"served": served.as_dict(), "popular": popular.as_dict()}

@@ -8,20 +8,16 @@ import logging
 import threading
 import time
 
-import numpy as np
-
-from data.files import CorruptFileError
 from data.home import Home
 from data.store import Store
 from recommender.catalogue_view import CatalogueView
 from recommender.engine import Engine
 from recommender.refresh import unpublished_release
-from recommender.release import Release, ReleaseError, Releases, load_release, read_videos
+from recommender.release import Release, Releases, load_release
 from recommender.settings import RecommenderSettings
 
 log = logging.getLogger(__name__)
 
-REMEMBERED_RELEASES = 4
 #: A release that could not be loaded is tried again this much later: it may have been repaired.
 RETRY_AFTER_S = 5.0
 
@@ -31,12 +27,12 @@ class EngineKeeper:
         self._store = store
         self._settings = settings
         self._releases = Releases(home.releases)
+        self._embeddings = home.embeddings
         self._check_every_s = check_every_s
         self._loading = threading.Lock()
         self._next_check = 0.0
         self._refused: str | None = None
         self._retry_at = 0.0
-        self._videos: dict[str, list[str]] = {}
         self.warnings: list[str] = []
         self._engine = self._first()
 
@@ -47,18 +43,10 @@ class EngineKeeper:
             try:
                 self._next_check = now + self._check_every_s
                 self._swap_if_published()
+                self._take_newest_videos()
             finally:
                 self._loading.release()
         return self._engine
-
-    def columns_of(self, release_id: str, columns: np.ndarray, engine: Engine) -> np.ndarray | None:
-        """Columns of a release as columns of `engine`'s, -1 where a video is gone; None for a release unknown here."""
-        videos = engine.videos if release_id == engine.release.id else self._videos_of(release_id)
-        if videos is None or (len(columns) and columns.max() >= len(videos)):
-            return None
-        if release_id == engine.release.id:
-            return columns
-        return np.array([engine.column_of.get(videos[column], -1) for column in columns], np.int64)
 
     def _first(self) -> Engine:
         candidates = [self._releases.current_id(), *(manifest["id"] for manifest in self._releases.list())]
@@ -68,19 +56,6 @@ class EngineKeeper:
             except Exception as error:
                 self._refuse(release_id, error)
         return self._open(unpublished_release(self._store, self._settings))
-
-    def _videos_of(self, release_id: str) -> list[str] | None:
-        if release_id not in self._videos:
-            try:
-                self._remember(release_id, read_videos(self._releases.folder(release_id)))
-            except (CorruptFileError, ReleaseError, OSError):
-                return None
-        return self._videos[release_id]
-
-    def _remember(self, release_id: str, videos: list[str]) -> None:
-        self._videos[release_id] = videos
-        while len(self._videos) > REMEMBERED_RELEASES:
-            self._videos.pop(next(iter(self._videos)))
 
     def _swap_if_published(self) -> None:
         published = self._releases.current_id()
@@ -98,10 +73,18 @@ class EngineKeeper:
         except Exception as error:
             self._refuse(published, error)
 
+    def _take_newest_videos(self) -> None:
+        """Videos that were added or encoded since are recommendable from now on."""
+        try:
+            if self._store.catalogue.version() != self._engine.view.version:
+                self._engine.view.update(self._store.catalogue)
+            self._engine = self._engine.with_newest_videos(self._store.catalogue, self._embeddings)
+        except Exception:
+            log.exception("the catalogue cannot be read; going on without its newest videos")
+
     def _open(self, release: Release) -> Engine:
         engine = Engine(release, CatalogueView.load(self._store.catalogue, release.videos), self._settings)
-        self._remember(release.id, release.videos)
-        return engine
+        return engine.with_newest_videos(self._store.catalogue, self._embeddings)
 
     def _refuse(self, release_id: str, error: Exception) -> None:
         self._refused = release_id

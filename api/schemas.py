@@ -1,11 +1,14 @@
 """The shapes of requests and answers: they validate what comes in, and OpenAPI is made from them."""
 
+from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from data.schema import Country, Identifier, Label, Timestamp
+from recommender.pipeline.sources.settings import SourcesSettings
 
+SourceName = StrEnum("SourceName", list(SourcesSettings.model_fields))  # type: ignore[misc]
 Code = Annotated[str, Field(examples=["because_you_watched"])]
 
 
@@ -57,7 +60,7 @@ class RecommendationRequest(RecommendationQuery):
 
     context: Context = Field(default_factory=Context)
     history: list[SessionEvent] = Field(default_factory=list, max_length=500, description="oldest first, not stored")
-    weights: dict[Literal["collaborative", "content", "popular"], Annotated[float, Field(ge=0, le=100)]] = Field(
+    weights: dict[SourceName, Annotated[float, Field(ge=0, le=100)]] = Field(
         default_factory=dict, description="weight of each source's ranks"
     )
     include: list[Literal["reasons", "scores", "trace"]] = ["reasons", "scores"]

@@ -88,7 +88,8 @@ def leave_one_out(folder: Path, sources_alone: bool = True) -> dict[str, Any]:
 
 def _engine_with(home: Home, store: Store, only: str) -> Engine:
     settings = RecommenderSettings()
-    settings.pipeline.disabled_sources = [name for name in ("collaborative", "content", "popular") if name != only]
+    for name, source in settings.sources:
+        source.enabled = name == only
     return Engine.open(home, store, settings)
 
 

@@ -92,6 +92,18 @@ class EmbeddingTable:
         """Every table below `root`."""
         return [cls.open(path.parent) for path in sorted(root.glob(f"*/{MANIFEST}"))]
 
+    @classmethod
+    def newest_vectors(cls, root: Path, encoder_id: str, ids: Sequence[str]) -> dict[str, np.ndarray]:
+        """The vectors (dim,) of those of `ids` that an encoder has any of, the newest blocks looked at first.
+
+        For a few videos of late: no more is read than they need. Empty where there is no readable table.
+        """
+        try:
+            table = cls.open(root / folder_name(encoder_id))
+            return table._find(set(ids) - table._removed)
+        except (CorruptFileError, OSError):
+            return {}
+
     # ---- Reading -------------------------------------------------------------------------------------------
 
     def __len__(self) -> int:
@@ -133,6 +145,18 @@ class EmbeddingTable:
             return ids, matrices[0] if len(matrices) == 1 else np.concatenate(matrices)
         keep = np.sort(np.fromiter(last.values(), np.int64, len(last)))
         return ids[keep], np.concatenate(matrices)[keep]
+
+    def _find(self, wanted: set[str]) -> dict[str, np.ndarray]:
+        found: dict[str, np.ndarray] = {}
+        for block in reversed(self._blocks):
+            if not wanted:
+                break
+            rows = {name: row for row, name in enumerate(self._read_ids(block)) if name in wanted}
+            if rows:
+                matrix = self._read_matrix(block)
+                found |= {name: np.array(matrix[row]) for name, row in rows.items()}
+                wanted -= rows.keys()
+        return found
 
     def _read_ids(self, block: _Block) -> np.ndarray:
         return np.array(json.loads((self.folder / f"{block.name}.ids.json").read_bytes()), dtype=object)

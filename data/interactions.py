@@ -4,7 +4,7 @@ The grading comes from the one signal table in `data.schema`. Knows nothing of m
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -58,7 +58,8 @@ class Interactions:
 
     viewers: (U,) and videos: (V,) ids, str objects. Of the n pairs, in the order of their last event:
     viewer (n,) int32 and video (n,) int32 index them; signal (n,) float32 is the sum over the event types of the
-    strongest event of each type, so that watching twice is not liking twice; time (n,) float64 is the last event.
+    strongest event of each type, so that watching twice is not liking twice; time (n,) float64 is the last event;
+    country (n,) int16 is where it was, a place in `countries`, -1 where that is unknown.
     """
 
     viewers: np.ndarray
@@ -67,17 +68,30 @@ class Interactions:
     video: np.ndarray
     signal: np.ndarray
     time: np.ndarray
+    country: np.ndarray
+    countries: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.viewer)
 
-    def positives(self, videos: Sequence[str]) -> sp.csr_matrix:
-        """(U, len(videos)) float32: the signals above 0, column by column of `videos`; other videos are left out."""
+    def take(self, rows: np.ndarray) -> "Interactions":
+        """Some of the pairs, by (n,) bool or row numbers in order; viewers and videos keep their places."""
+        arrays = {name: getattr(self, name)[rows] for name in ("viewer", "video", "signal", "time", "country")}
+        return replace(self, **arrays)
+
+    def in_columns(self, videos: Sequence[str]) -> "Interactions":
+        """The same with `video` as places in `videos`; pairs about other videos are left out."""
         column_of = {name: column for column, name in enumerate(videos)}
-        column = np.fromiter((column_of.get(name, -1) for name in self.videos), np.int64, len(self.videos))[self.video]
-        liked = (column >= 0) & (self.signal > 0)
-        cells = (self.viewer[liked], column[liked])
-        return sp.csr_matrix((self.signal[liked], cells), (len(self.viewers), len(videos)), dtype=np.float32)
+        column = np.fromiter((column_of.get(name, -1) for name in self.videos), np.int32, len(self.videos))[self.video]
+        names = np.empty(len(videos), dtype=object)
+        names[:] = list(videos)
+        return replace(self, videos=names, video=column).take(column >= 0)
+
+    def positives(self) -> sp.csr_matrix:
+        """(U, V) float32: the signals above 0."""
+        liked = self.signal > 0
+        cells = (self.viewer[liked], self.video[liked])
+        return sp.csr_matrix((self.signal[liked], cells), (len(self.viewers), len(self.videos)), dtype=np.float32)
 
 
 def load_interactions(store: Store, until_seq: int | None = None) -> Interactions:
@@ -86,12 +100,13 @@ def load_interactions(store: Store, until_seq: int | None = None) -> Interaction
 
 
 def collect_interactions(frames: Iterable[pd.DataFrame]) -> Interactions:
-    """Folds frames of events (columns user_id, video_id, type, value, occurred_at) into interactions.
+    """Folds frames of events (columns user_id, video_id, type, value, occurred_at, country) into interactions.
 
     Showing a video says nothing of taste: impressions are passed over.
     """
     viewers: dict[str, int] = {}
     videos: dict[str, int] = {}
+    countries: dict[str | None, int] = {None: -1}
     parts: list[tuple[np.ndarray, ...]] = []
     for frame in frames:
         frame = frame[frame["type"] != EventType.IMPRESSION.value]
@@ -99,33 +114,31 @@ def collect_interactions(frames: Iterable[pd.DataFrame]) -> Interactions:
         video = np.fromiter((videos.setdefault(name, len(videos)) for name in frame["video_id"]), np.int32)
         codes = type_codes(frame["type"])
         values = frame["value"].to_numpy(np.float64, na_value=np.nan)
-        parts.append((viewer, video, codes, signals(codes, values), frame["occurred_at"].to_numpy(np.float64)))
+        where = np.fromiter((countries.setdefault(name, len(countries) - 1) for name in frame["country"]), np.int16)
+        time = frame["occurred_at"].to_numpy(np.float64)
+        parts.append((viewer, video, codes, signals(codes, values), time, where))
     if not parts:
-        parts = [tuple(np.zeros(0, kind) for kind in (np.int32, np.int32, np.int8, np.float32, np.float64))]
-    viewer, video, codes, signal, time = (np.concatenate(column) for column in zip(*parts, strict=True))
+        parts = [tuple(np.zeros(0, kind) for kind in (np.int32, np.int32, np.int8, np.float32, np.float64, np.int16))]
+    viewer, video, codes, signal, time, where = (np.concatenate(column) for column in zip(*parts, strict=True))
     pair = viewer.astype(np.int64) * max(len(videos), 1) + video
     signal = strongest_of_each_type(pair, codes, signal)
-    return _merge_pairs(_names(viewers), _names(videos), viewer, video, pair, signal, time)
+    events = Interactions(
+        _names(viewers), _names(videos), viewer, video, signal, time, where, tuple(filter(None, countries))
+    )
+    return _merge_pairs(events, pair)
 
 
-def _merge_pairs(
-    viewers: np.ndarray,
-    videos: np.ndarray,
-    viewer: np.ndarray,
-    video: np.ndarray,
-    pair: np.ndarray,
-    signal: np.ndarray,
-    time: np.ndarray,
-) -> Interactions:
+def _merge_pairs(events: Interactions, pair: np.ndarray) -> Interactions:
+    """One row for each pair out of rows for each event."""
     _, first, group = np.unique(pair, return_index=True, return_inverse=True)
-    total = np.bincount(group, signal, len(first)).astype(np.float32)
+    total = np.bincount(group, events.signal, len(first)).astype(np.float32)
     newest = np.full(len(first), -np.inf)
-    np.maximum.at(newest, group, time)
+    np.maximum.at(newest, group, events.time)
     # Of two pairs with the same last time the one that was logged later is the later one.
     last_row = np.zeros(len(first), np.int64)
     np.maximum.at(last_row, group, np.arange(len(pair)))
     order = np.lexsort((last_row, newest))
-    return Interactions(viewers, videos, viewer[first][order], video[first][order], total[order], newest[order])
+    return replace(events.take(last_row[order]), signal=total[order], time=newest[order])
 
 
 def _names(index: dict[str, int]) -> np.ndarray:

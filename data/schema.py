@@ -150,6 +150,7 @@ class VideoRecord(Video):
     distinct_share: float | None = Field(default=None, description="share 0..1 of them that are different pictures")
     quality: str | None = Field(default=None, description="good, damaged, few_frames, still or blank")
     refused_by: str | None = Field(default=None, description="the last encoder that made nothing of it")
+    number: int = Field(default=0, description="given once to each video and never again")
     created_at: float = 0.0
     updated_at: float = 0.0
 

@@ -1,7 +1,7 @@
 """The catalogue as the pipeline reads it: one array per property, in the columns of one release.
 
 Kept current between requests from what the database says has changed, so that a takedown counts with the next
-request. Knows nothing of viewers.
+request. Videos that came after the release have their columns behind it (`with_videos`). Knows nothing of viewers.
 """
 
 import threading
@@ -12,30 +12,68 @@ import numpy as np
 from data.schema import VideoRecord, VideoState
 from data.store import Catalogue
 
+#: Labels of a video that `label_codes` has room for: nothing is learned from more.
+LABELS_KEPT = 8
+_KEPT_MASKS = 64
+
+_ARRAYS: dict[str, tuple[type, object]] = {
+    "numbers": (np.int64, -1),
+    "shown": (np.bool_, False),
+    "available_from": (np.float64, -np.inf),
+    "available_until": (np.float64, np.inf),
+    "rating": (np.int16, 0),
+    "published_at": (np.float64, np.nan),
+    "created_at": (np.float64, np.nan),
+    "duration_s": (np.float32, np.nan),
+    "creator": (np.int32, -1),
+    "series": (np.int32, -1),
+    "episode": (np.int32, -1),
+}
+
 
 class CatalogueView:
-    """Properties of the V videos of a release.
+    """Properties of V videos.
 
-    shown: (V,) bool, neither hidden, removed nor failed; available_from, available_until: (V,) float64 seconds;
-    rating: (V,) int16 minimum age; `titles` and `labels` by column for answers.
+    shown: (V,) bool, neither hidden, removed nor failed; available_from, available_until, published_at, created_at:
+    (V,) float64 seconds; duration_s: (V,) float32, NaN where unknown; rating: (V,) int16 minimum age; creator,
+    series: (V,) int32 codes, and episode: (V,) int32, -1 for none; label_codes: (V, 8) int32, places in
+    `label_names`, -1 for none; numbers: (V,) int64 as in `VideoRecord.number`, -1 for a video that is gone;
+    `titles` and `labels` by column for answers.
     """
+
+    numbers: np.ndarray
+    shown: np.ndarray
+    available_from: np.ndarray
+    available_until: np.ndarray
+    rating: np.ndarray
+    published_at: np.ndarray
+    created_at: np.ndarray
+    duration_s: np.ndarray
+    creator: np.ndarray
+    series: np.ndarray
+    episode: np.ndarray
 
     def __init__(self, videos: Sequence[str]) -> None:
         size = len(videos)
-        self.videos = np.array(videos, dtype=object)
+        self.videos = list(videos)
         self.column_of = {name: column for column, name in enumerate(videos)}
         self.version = -1
         # The version at which videos last became eligible that were not: candidates from before lack them.
         self.opened = -1
-        self.shown = np.zeros(size, bool)
-        self.available_from = np.full(size, -np.inf)
-        self.available_until = np.full(size, np.inf)
-        self.rating = np.zeros(size, np.int16)
+        # Videos that have no column, or whose media may have been encoded anew, since they were last asked for.
+        self._news: set[str] = set()
+        for name, (kind, fill) in _ARRAYS.items():
+            setattr(self, name, np.full(size, fill, kind))
+        self.label_codes = np.full((size, LABELS_KEPT), -1, np.int32)
         self.titles: list[str] = [""] * size
         self.labels: list[list[str]] = [[] for _ in range(size)]
+        self._by_series: tuple[np.ndarray, np.ndarray] | None = None
+        self._labels_beyond: dict[int, list[int]] = {}
+        self._code_of: dict[str, dict[str, int]] = {"label": {}, "creator": {}, "series": {}}
         self._everywhere = np.ones(size, bool)
         self._in_country: dict[str, np.ndarray] = {}
         self._with_label: dict[str, np.ndarray] = {}
+        self._column_of_number = np.full(1, -1, np.int32)
         self._lock = threading.Lock()
 
     @classmethod
@@ -43,7 +81,7 @@ class CatalogueView:
         """Reads the whole catalogue once."""
         view = cls(videos)
         view.version = view.opened = catalogue.version()
-        view._take(catalogue.all())
+        view._take(catalogue.all(), news_of_known=False)
         return view
 
     def update(self, catalogue: Catalogue) -> None:
@@ -53,9 +91,55 @@ class CatalogueView:
             if self._take(changed):
                 self.opened = version
             for name in removed:
+                self._news.discard(name)
                 if (column := self.column_of.get(name)) is not None:
                     self.shown[column] = False
             self.version = version
+
+    def take_news(self) -> list[str]:
+        """The ids of videos that have no column here, or may have been encoded anew, since the last call."""
+        with self._lock:
+            news, self._news = self._news, set()
+        return sorted(news)
+
+    def put_back_news(self, ids: Sequence[str]) -> None:
+        """What was taken could not be used: the next `take_news` gives it again."""
+        with self._lock:
+            self._news |= set(ids)
+
+    def with_videos(self, records: Sequence[VideoRecord]) -> "CatalogueView":
+        """This view and, behind its columns, these videos, which it does not know yet."""
+        with self._lock:
+            grown = CatalogueView([*self.videos, *(record.id for record in records)])
+            size = len(self.videos)
+            for name in (*_ARRAYS, "label_codes", "_everywhere"):
+                getattr(grown, name)[:size] = getattr(self, name)
+            grown.titles[:size], grown.labels[:size] = self.titles, self.labels
+            grown._code_of = {kind: dict(codes) for kind, codes in self._code_of.items()}
+            for country, mask in self._in_country.items():
+                grown._in_country[country] = np.concatenate([mask, np.zeros(len(records), bool)])
+            grown._labels_beyond = dict(self._labels_beyond)
+            grown._column_of_number = self._column_of_number.copy()
+            grown.version = grown.opened = self.version
+            grown._news = self._news
+        grown._take(records, news_of_known=False)
+        return grown
+
+    # ---- Reading -------------------------------------------------------------------------------------------
+
+    @property
+    def label_names(self) -> list[str]:
+        """The labels by their codes."""
+        return list(self._code_of["label"])
+
+    def code(self, kind: str, name: str) -> int:
+        """The code of a label, creator or series (`kind`); -1 when no video has it."""
+        return self._code_of[kind].get(name, -1)
+
+    def columns_of_numbers(self, numbers: np.ndarray) -> np.ndarray:
+        """The columns (n,) int64 of videos by their numbers (n,); -1 for those that have none here."""
+        known = (numbers >= 0) & (numbers < len(self._column_of_number))
+        return np.where(known, self._column_of_number[np.where(known, numbers, 0)], -1).astype(np.int64)
 
     def available_in(self, country: str | None) -> np.ndarray:
         """(V,) bool: videos without regions, and those of this country; of an unknown country only the former."""
@@ -66,30 +150,65 @@ class CatalogueView:
         """(V,) bool: videos that carry at least one of the labels."""
         mask = np.zeros(len(self.videos), bool)
         for label in labels:
-            if label in self._with_label:
-                mask |= self._with_label[label]
+            mask |= self._with(label)
         return mask
 
-    def label_counts(self) -> dict[str, int]:
-        return {name: int(mask.sum()) for name, mask in sorted(self._with_label.items()) if mask.any()}
+    def episodes_of(self, series: int) -> np.ndarray:
+        """The columns (e,) int64 of a series by its code, in the order of their episodes."""
+        if self._by_series is None:
+            columns = np.flatnonzero(self.series >= 0)
+            order = columns[np.lexsort((self.episode[columns], self.series[columns]))]
+            self._by_series = (order, self.series[order])
+        columns, codes = self._by_series
+        return columns[np.searchsorted(codes, series) : np.searchsorted(codes, series, "right")]
 
-    def _take(self, records: Iterable[VideoRecord]) -> bool:
+    def label_counts(self) -> dict[str, int]:
+        names = self.label_names
+        beyond = [code for codes in self._labels_beyond.values() for code in codes]
+        counts = np.bincount(np.concatenate([self.label_codes[self.label_codes >= 0], np.array(beyond, np.int32)]))
+        return dict(sorted((names[code], int(count)) for code, count in enumerate(counts) if count))
+
+    def _with(self, label: str) -> np.ndarray:
+        mask = self._with_label.get(label)
+        if mask is None:
+            code = self.code("label", label)
+            mask = (self.label_codes == code).any(axis=1) if code >= 0 else np.zeros(len(self.videos), bool)
+            for column, codes in self._labels_beyond.items():
+                mask[column] |= code in codes
+            if len(self._with_label) >= _KEPT_MASKS:
+                self._with_label.clear()
+            self._with_label[label] = mask
+        return mask
+
+    # ---- Taking over ---------------------------------------------------------------------------------------
+
+    def _take(self, records: Iterable[VideoRecord], news_of_known: bool = True) -> bool:
         """Takes records over; whether one may be shown now where it might not before."""
         opened = False
         for record in records:
             column = self.column_of.get(record.id)
+            if column is None or (news_of_known and record.state == VideoState.READY):
+                self._news.add(record.id)
             if column is None:
                 continue
             before = self._limits(column)
+            self.numbers[column] = record.number
+            self._remember_number(record.number, column)
             self.shown[column] = not record.hidden and record.state != VideoState.FAILED
             self.available_from[column] = -np.inf if record.available_from is None else record.available_from
             self.available_until[column] = np.inf if record.available_until is None else record.available_until
             self.rating[column] = record.rating or 0
+            self.published_at[column] = np.nan if record.published_at is None else record.published_at
+            self.created_at[column] = record.created_at
+            self.duration_s[column] = np.nan if record.duration_s is None else record.duration_s
+            self.creator[column] = self._coded("creator", record.creator)
+            self.series[column] = self._coded("series", record.series)
+            self.episode[column] = -1 if record.episode is None else record.episode
+            if record.series is not None:
+                self._by_series = None
             self.titles[column] = record.title
-            self._set_members(self._in_country, column, record.regions)
-            self._everywhere[column] = not record.regions
-            self._set_members(self._with_label, column, record.shown_labels)
-            self.labels[column] = record.shown_labels
+            self._set_countries(column, record.regions)
+            self._set_labels(column, record.shown_labels)
             opened |= bool(self.shown[column]) and self._limits(column) != before
         return opened
 
@@ -99,8 +218,30 @@ class CatalogueView:
         arrays = (self.shown, self.available_from, self.available_until, self.rating)
         return (*(array[column].item() for array in arrays), countries)
 
-    def _set_members(self, masks: dict[str, np.ndarray], column: int, names: Sequence[str]) -> None:
+    def _coded(self, kind: str, name: str | None) -> int:
+        codes = self._code_of[kind]
+        return -1 if name is None else codes.setdefault(name, len(codes))
+
+    def _remember_number(self, number: int, column: int) -> None:
+        if number >= len(self._column_of_number):
+            more = np.full(max(number + 1, 2 * len(self._column_of_number)) - len(self._column_of_number), -1, np.int32)
+            self._column_of_number = np.concatenate([self._column_of_number, more])
+        self._column_of_number[number] = column
+
+    def _set_labels(self, column: int, names: list[str]) -> None:
+        if names != self.labels[column]:
+            codes = [self._coded("label", name) for name in names]
+            self.label_codes[column] = (codes + [-1] * LABELS_KEPT)[:LABELS_KEPT]
+            self._labels_beyond.pop(column, None)
+            if len(codes) > LABELS_KEPT:
+                self._labels_beyond[column] = codes[LABELS_KEPT:]
+            self.labels[column] = names
+            # Other masks than those in use: a request keeps what it began with.
+            self._with_label = {}
+
+    def _set_countries(self, column: int, names: Sequence[str]) -> None:
         for name in names:
-            masks.setdefault(name, np.zeros(len(self.videos), bool))
-        for name, mask in masks.items():
+            self._in_country.setdefault(name, np.zeros(len(self.videos), bool))
+        for name, mask in self._in_country.items():
             mask[column] = name in names
+        self._everywhere[column] = not names

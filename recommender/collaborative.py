@@ -4,6 +4,9 @@ Hu, Koren, Volinsky: Collaborative Filtering for Implicit Feedback Datasets (200
 viewer is folded in from the history at request time, which needs the item factors and their Gram matrix only.
 """
 
+from collections.abc import Mapping
+from typing import Self
+
 import numpy as np
 import scipy.sparse as sp
 from implicit.als import AlternatingLeastSquares
@@ -40,14 +43,25 @@ class LatentFactors:
         """
         return np.linalg.solve(self._normal_matrix(columns, weights), self.items[columns].T @ (self.alpha * weights))
 
-    def scores(self, viewer: np.ndarray) -> np.ndarray:
+    def scores(self, columns: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """Predicted preference for every video: (V,) float32."""
-        return self.items @ viewer
+        return self.items @ self.fold_in(columns, weights)
 
     def contributions(self, columns: np.ndarray, weights: np.ndarray, wanted: np.ndarray) -> np.ndarray:
         """How much each watched video (h) adds to the score of each wanted one (n): (h, n) float32."""
         towards = np.linalg.solve(self._normal_matrix(columns, weights), self.items[wanted].T)
         return (self.alpha * weights)[:, None] * (self.items[columns] @ towards)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        return {
+            "items": self.items,
+            "regularization": np.array(self.regularization),
+            "alpha": np.array(self.alpha),
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Self:
+        return cls(arrays["items"], float(arrays["regularization"]), float(arrays["alpha"]))
 
     def _normal_matrix(self, columns: np.ndarray, weights: np.ndarray) -> np.ndarray:
         watched = self.items[columns]

@@ -9,22 +9,30 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
+from data.embeddings import EmbeddingTable
 from data.home import Home
-from data.store import Store
+from data.store import Catalogue, Store
 from data.store.events import History
 from recommender.catalogue_view import CatalogueView
+from recommender.fitting import FITS
+from recommender.live_index import LiveIndex
+from recommender.novelty import NewVideos
 from recommender.pipeline import Pipeline, timed
 from recommender.pipeline.filters import standard_filters
 from recommender.pipeline.hydrators import CatalogueFacts, Reasons
 from recommender.pipeline.scorers import ReciprocalRankFusion
 from recommender.pipeline.selectors import BestFirst
-from recommender.pipeline.sources import CollaborativeSource, ContentSource, PopularSource
+from recommender.pipeline.sources.content import ContentSource, FreshSource
+from recommender.pipeline.sources.continuing import ContinueWatchingSource, NextEpisodeSource
+from recommender.pipeline.sources.history import HistorySource
+from recommender.pipeline.sources.popular import PopularSource, TrendingSource
 from recommender.pipeline.stages import Query, Ranked, Source, Trace
-from recommender.profile import Profile, build_profile
+from recommender.profile import Profile, build_profile, profile_of_likes
 from recommender.refresh import unpublished_release
 from recommender.release import Release, ReleaseError, Releases
 from recommender.settings import RecommenderSettings
@@ -33,28 +41,48 @@ Similarity = Literal["visual", "cowatch", "both"]
 
 
 class Engine:
-    """Answers from one release, in its columns: `videos[column]` is the id, `column_of[id]` the column."""
+    """Answers from one release, in its columns: `videos[column]` is the id, `column_of[id]` the column.
 
-    def __init__(self, release: Release, view: CatalogueView, settings: RecommenderSettings) -> None:
+    Videos that came after the release stand behind its columns; `index` has their vectors beside the release's.
+    """
+
+    def __init__(
+        self, release: Release, view: CatalogueView, settings: RecommenderSettings, index: LiveIndex | None = None
+    ) -> None:
         self.release = release
         self.view = view
         self.settings = settings
-        choices = settings.pipeline
-        sources: list[Source] = [
-            CollaborativeSource(release.factors, release.item_weights),
-            ContentSource(release.index, choices.content_weight),
-            PopularSource(release.popularity, choices.popular_prior_items),
-        ]
-        sources = [source for source in sources if source.name not in choices.disabled_sources]
+        self.index = index or LiveIndex(release.index)
+        self.new_videos = NewVideos(view, release.viewers, settings.novelty)
+        sources = self._sources()
         self.pipeline = Pipeline(
-            size=len(release.videos),
+            size=len(view.videos),
             filters=standard_filters(view),
             sources=sources,
             scorer=ReciprocalRankFusion(),
             selector=BestFirst(),
             hydrators=[CatalogueFacts(view), Reasons(view, sources, list(release.popularity.countries))],
-            settings=choices,
+            settings=settings.pipeline,
+            quotas=dict(settings.sources),
         )
+
+    def _sources(self) -> list[Source]:
+        release, view, choices = self.release, self.view, self.settings.sources
+        size = len(release.videos)
+        sources: list[Source] = [
+            HistorySource(name, release.models[name], size, getattr(choices, name))
+            for name in FITS
+            if name in release.models
+        ]
+        sources += [
+            ContentSource(self.index, choices.content),
+            FreshSource(self.index, self.new_videos.columns, choices.fresh),
+            NextEpisodeSource(view, choices.next_episode),
+            ContinueWatchingSource(choices.continue_watching),
+            PopularSource(release.popularity, self.settings.pipeline.popular_prior_items, choices.popular),
+            TrendingSource(release.popularity, choices.trending),
+        ]
+        return [source for source in sources if getattr(choices, source.name).enabled]
 
     @classmethod
     def open(cls, home: Home, store: Store, settings: RecommenderSettings | None = None) -> "Engine":
@@ -67,7 +95,29 @@ class Engine:
             release = Releases(home.releases).load_current()
         except ReleaseError:
             release = unpublished_release(store, settings)
-        return cls(release, CatalogueView.load(store.catalogue, release.videos), settings)
+        engine = cls(release, CatalogueView.load(store.catalogue, release.videos), settings)
+        return engine.with_newest_videos(store.catalogue, home.embeddings)
+
+    def with_newest_videos(self, catalogue: Catalogue, embeddings: Path) -> "Engine":
+        """This engine, or one of the same release that knows what has been added and encoded since, as far as the
+        view of the catalogue has heard of it (`CatalogueView.update`)."""
+        view = self.view
+        heard_of = view.take_news()
+        if not heard_of:
+            return self
+        try:
+            return self._with_videos(heard_of, catalogue, embeddings)
+        except Exception:
+            view.put_back_news(heard_of)
+            raise
+
+    def _with_videos(self, heard_of: list[str], catalogue: Catalogue, embeddings: Path) -> "Engine":
+        view = self.view
+        records = [record for record in catalogue.get_many(heard_of).values() if record.id not in view.column_of]
+        grown = view.with_videos(records) if records else view
+        found = EmbeddingTable.newest_vectors(embeddings, str(self.release.manifest["encoder"]), heard_of)
+        index = self.index.with_vectors({grown.column_of[name]: vector for name, vector in found.items()})
+        return Engine(self.release, grown, self.settings, index)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -77,7 +127,7 @@ class Engine:
 
     @property
     def videos(self) -> list[str]:
-        return self.release.videos
+        return self.view.videos
 
     @property
     def column_of(self) -> Mapping[str, int]:
@@ -122,28 +172,24 @@ class Engine:
         Raises KeyError when this release does not know the video.
         """
         column = self.column_of[video_id]
-        likes = Profile(
-            liked=np.array([column]),
-            signal=np.ones(1, np.float32),
-            recency=np.ones(1, np.float32),
-            disliked=np.zeros(0, np.int64),
-            watched=np.array([column]),
-        )
-        only = {"visual": {"content"}, "cowatch": {"collaborative"}, "both": {"content", "collaborative"}}[by]
-        asked = replace(query, profile=likes, weights=dict.fromkeys(only, 1.0))
+        likes = profile_of_likes(np.array([column]), np.ones(1, np.float32), np.array([query.now]))
+        by_looks, by_viewers = {"content"}, set(FITS)
+        only = {"visual": by_looks, "cowatch": by_viewers, "both": by_looks | by_viewers}[by]
+        # Looks count as much as all models of who watches what together.
+        weights = dict.fromkeys(only, 1.0 / max(len(self.release.models), 1)) | {"content": 1.0}
+        asked = replace(query, profile=likes, weights=weights)
         ranked = self.pipeline.rank(asked, Trace() if trace is None else trace, only)
         return ranked.take(np.arange(min(query.limit, len(ranked))))
 
     def nearest(self, vector: np.ndarray, query: Query) -> Ranked:
         """The videos whose looks lie nearest to a vector (D,) float32 of length 1 of the release's encoder, among
         those that may be shown in this request; scores are cosines. Raises ValueError for another D."""
-        index = self.release.index
+        index = self.index
         if vector.shape != (index.dim,):
             raise ValueError(f"the vectors of this release have {index.dim} numbers, this one has {vector.shape}")
-        eligible = self.pipeline.eligible(query)[index.ids]
-        columns, cosines = index.search(vector[None], query.limit, eligible)
+        columns, cosines = index.search(vector[None], query.limit, self.pipeline.eligible(query))
         found = columns[0] >= 0
-        return Ranked(columns[0][found], cosines[0][found], np.zeros(int(found.sum()), np.uint8))
+        return Ranked(columns[0][found], cosines[0][found], np.zeros(int(found.sum()), np.uint32))
 
     # ---- Why -----------------------------------------------------------------------------------------------
 
@@ -155,11 +201,12 @@ class Engine:
         eligible[column] = True
         found: dict[str, Any] = {}
         for source in self.pipeline.sources:
+            quota = getattr(self.settings.sources, source.name).candidates
             if not source.enabled(query):
                 found[source.name] = {"found": False, "because": "the source has nothing to say to this viewer"}
                 continue
             try:
-                candidates = source.candidates(query, eligible, self.settings.pipeline.candidates)
+                candidates = source.candidates(query, eligible, quota)
             except Exception as error:
                 found[source.name] = {"found": False, "because": f"the source failed: {error}"}
                 continue
@@ -167,7 +214,7 @@ class Engine:
             if len(place) == 0:
                 found[source.name] = {
                     "found": False,
-                    "because": f"not among its best {self.settings.pipeline.candidates}",
+                    "because": f"not among its best {quota}",
                 }
                 continue
             behind = int(source.explain(query, np.array([column]))[0])

@@ -44,7 +44,9 @@ class VectorIndex:
             raise CorruptFileError(f"the index holds {index.ntotal} vectors but there are {len(ids)} ids")
         self._index = index
         self.ids = np.ascontiguousarray(ids, np.int64)
-        self._row_of = {int(name): row for row, name in enumerate(self.ids)}
+        # One place more than there are ids, for all that are beyond.
+        self._row_of = np.full(int(self.ids.max(initial=-1)) + 2, -1, np.int64)
+        self._row_of[self.ids] = np.arange(len(self.ids))
 
     @classmethod
     def build(cls, matrix: np.ndarray, ids: np.ndarray, settings: IndexSettings | None = None) -> "VectorIndex":
@@ -84,7 +86,7 @@ class VectorIndex:
 
     def vectors(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(which of `ids` are here as (n,) bool, their vectors as (number here, D) float32)."""
-        rows = np.fromiter((self._row_of.get(int(name), -1) for name in ids), np.int64, len(ids))
+        rows = self._row_of[np.minimum(ids, len(self._row_of) - 1)]
         here = rows >= 0
         return here, self._reconstruct(rows[here])
 

@@ -4,6 +4,9 @@ Steck: Embarrassingly Shallow Autoencoders for Sparse Data (2019). Strong up to 
 memory grows with their square, so larger catalogues live from `recommender.collaborative` alone.
 """
 
+from collections.abc import Mapping
+from typing import Self
+
 import numpy as np
 import scipy.sparse as sp
 from pydantic import BaseModel, ConfigDict, Field
@@ -38,6 +41,16 @@ class ItemWeights:
     def contributions(self, columns: np.ndarray, weights: np.ndarray, wanted: np.ndarray) -> np.ndarray:
         """How much each watched video (h) adds to the score of each wanted one (n): (h, n) float32."""
         return self.weights[columns][:, wanted].toarray() * weights[:, None]
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        weights = self.weights
+        shape = np.array(weights.shape)
+        return {"data": weights.data, "indices": weights.indices, "indptr": weights.indptr, "shape": shape}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Self:
+        parts = (arrays["data"], arrays["indices"], arrays["indptr"])
+        return cls(sp.csr_matrix(parts, tuple(arrays["shape"])))
 
 
 def fit_item_weights(positives: sp.csr_matrix, settings: ItemItemSettings | None = None) -> ItemWeights:

@@ -1,12 +1,16 @@
-"""What is popular now: decayed sums of positive signals, everywhere and by country. Knows nothing of a viewer."""
+"""What is popular and what is on its way up: decayed sums of positive signals, everywhere and by country.
 
-from collections.abc import Iterable
+Knows nothing of a viewer.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
-import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
-from data.interactions import signals, type_codes
+from data.interactions import Interactions
 
 SECONDS_PER_DAY = 86_400.0
 
@@ -15,6 +19,7 @@ class PopularitySettings(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     half_life_days: float = Field(default=30.0, gt=0, description="a signal counts half as much this much later")
+    trending_half_life_days: float = Field(default=3.0, gt=0, description="the same for what is on its way up")
     country_weight: float = Field(
         default=0.8,
         ge=0,
@@ -23,47 +28,98 @@ class PopularitySettings(BaseModel):
     )
 
 
-class Popularity:
-    """Decayed popularity: `world` (V,) float32 and `countries`, one such array per country code."""
+@dataclass(frozen=True)
+class CountrySums:
+    """The sums of one country, for the videos that have any: columns (n,) int32 and sums (WINDOWS, n) float32."""
 
-    def __init__(self, world: np.ndarray, countries: dict[str, np.ndarray], settings: PopularitySettings) -> None:
+    columns: np.ndarray
+    sums: np.ndarray
+
+
+class Popularity:
+    """Sums of positive signals over WINDOWS windows: all of time, decayed, and decayed quickly.
+
+    `world`: (WINDOWS, V) float32; `countries`: by country code.
+    """
+
+    WINDOWS = 3
+    ALL_TIME, DECAYED, RECENT = range(WINDOWS)
+
+    def __init__(self, world: np.ndarray, countries: Mapping[str, CountrySums], country_weight: float) -> None:
         self.world = world
-        self.countries = countries
-        self._weight = settings.country_weight
+        self.countries = dict(countries)
+        self.country_weight = country_weight
 
     def scores(self, country: str | None) -> np.ndarray:
-        """(V,) float32 shares: in a known country mostly its own popularity, else the world's."""
-        world = _share(self.world)
-        if country is None or country not in self.countries:
+        """(V,) float32 shares of what is popular: in a known country mostly its own popularity, else the world's."""
+        return self._shares(country, self.DECAYED)
+
+    def rising(self, country: str | None) -> np.ndarray:
+        """(V,) float32: how much more of the recent attention a video has than of the attention before.
+
+        Each video's part of the Kullback-Leibler divergence of the recent shares from the decayed ones, so that
+        neither small numbers nor lasting hits count as rising; 0 for what is not.
+        """
+        recent, usual = self._shares(country, self.RECENT), self._shares(country, self.DECAYED)
+        rising = recent > usual
+        lift = np.zeros_like(recent)
+        lift[rising] = recent[rising] * np.log(recent[rising] / usual[rising])
+        return lift
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        names = sorted(self.countries)
+        there = [self.countries[name] for name in names]
+        return {
+            "world": self.world,
+            "country_weight": np.array(self.country_weight),
+            "countries": np.array(names, "U2"),
+            "counts": np.array([len(each.columns) for each in there], np.int64),
+            "columns": np.concatenate([np.zeros(0, np.int32), *(each.columns for each in there)]),
+            "sums": np.concatenate([np.zeros((self.WINDOWS, 0), np.float32), *(each.sums for each in there)], axis=1),
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Self:
+        ends = np.cumsum(arrays["counts"])[:-1]
+        columns, sums = np.split(arrays["columns"], ends), np.split(arrays["sums"], ends, axis=1)
+        names = arrays["countries"].tolist()
+        countries = {name: CountrySums(*parts) for name, *parts in zip(names, columns, sums, strict=False)}
+        return cls(arrays["world"], countries, float(arrays["country_weight"]))
+
+    def _shares(self, country: str | None, window: int) -> np.ndarray:
+        world = _share(self.world[window])
+        here = self.countries.get(country) if country is not None else None
+        if here is None:
             return world
-        return self._weight * _share(self.countries[country]) + (1 - self._weight) * world
+        shares = (1 - self.country_weight) * world
+        shares[here.columns] += self.country_weight * _share(here.sums[window])
+        return shares
 
 
 def measure_popularity(
-    frames: Iterable[pd.DataFrame],
-    column_of_video: dict[str, int],
-    now: float,
-    settings: PopularitySettings | None = None,
+    interactions: Interactions, now: float, settings: PopularitySettings | None = None
 ) -> Popularity:
-    """Sums the positive signals of frames of events, each halved every `half_life_days` before `now`."""
+    """Sums the positive signals of each video, by window, each halved every half-life before `now`.
+
+    What one viewer does with one video counts once, so that nobody makes a video popular alone.
+    """
     settings = settings or PopularitySettings()
-    size = len(column_of_video)
-    world = np.zeros(size, np.float64)
-    countries: dict[str, np.ndarray] = {}
-    for frame in frames:
-        columns = np.fromiter((column_of_video.get(name, -1) for name in frame["video_id"]), np.int64)
-        says = signals(type_codes(frame["type"]), frame["value"].to_numpy(np.float64, na_value=np.nan))
-        use = (columns >= 0) & (says > 0)
-        age_days = np.maximum(now - frame["occurred_at"].to_numpy(np.float64)[use], 0) / SECONDS_PER_DAY
-        decayed = says[use] * np.exp2(-age_days / settings.half_life_days)
-        world += np.bincount(columns[use], decayed, size)
-        where = frame["country"].to_numpy(object)[use]
-        for country in {name for name in where if name}:
-            there = where == country
-            counted = np.bincount(columns[use][there], decayed[there], size)
-            countries[country] = countries.get(country, np.zeros(size)) + counted
-    narrow = {name: values.astype(np.float32) for name, values in countries.items()}
-    return Popularity(world.astype(np.float32), narrow, settings)
+    liked = interactions.take(interactions.signal > 0)
+    size = len(liked.videos)
+    age_days = np.maximum(now - liked.time, 0) / SECONDS_PER_DAY
+    half_lives = (np.inf, settings.half_life_days, settings.trending_half_life_days)
+    weights = np.stack([liked.signal * np.exp2(-age_days / half_life) for half_life in half_lives])
+    countries = {}
+    for code in np.unique(liked.country[liked.country >= 0]).tolist():
+        there = liked.country == code
+        columns, place = np.unique(liked.video[there], return_inverse=True)
+        sums = _sums(place, weights[:, there], len(columns))
+        countries[liked.countries[code]] = CountrySums(columns.astype(np.int32), sums)
+    return Popularity(_sums(liked.video, weights, size), countries, settings.country_weight)
+
+
+def _sums(columns: np.ndarray, weights: np.ndarray, size: int) -> np.ndarray:
+    return np.stack([np.bincount(columns, row, size) for row in weights]).astype(np.float32)
 
 
 def _share(values: np.ndarray) -> np.ndarray:

@@ -1,45 +1,55 @@
-"""A viewer as the sources see one: recent likes with weights, dislikes, and what was watched already.
+"""A viewer as the sources see one: recent likes, dislikes, what was watched already and what was left half-way.
 
-Recency is in the weights: what a viewer watched last says most about what comes next. Built from a history (or
-from session events that are not stored); knows nothing of models.
+Built from a history (or from session events that are not stored); knows nothing of models. How much an older like
+still counts is each source's own choice (`Profile.recent`).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from data.interactions import excludes, signals, strongest_of_each_type, type_codes
-from data.schema import EventType
+from data.schema import SKIP_BELOW, WATCHED_FROM, EventType
 from data.store.events import History
+
+#: A like that counts less than this share of the newest one is left out.
+LEAST_RECENCY = 0.01
 
 
 class ProfileSettings(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    half_life_items: float = Field(default=3.0, gt=0, description="a like counts half as much this many likes later")
-    recent_items: int = Field(default=50, ge=1, description="likes that count at all")
+    recent_items: int = Field(default=300, ge=1, description="likes that count at all")
 
 
 @dataclass(frozen=True)
 class Profile:
     """A viewer's history in columns of one release.
 
-    liked: (h,) int64 columns, newest first, with `signal` (h,) float32 > 0 and `recency` (h,) float32 in (0, 1];
-    disliked: (d,) int64 columns, newest first; watched: (w,) int64 columns that are not recommended again.
+    liked: (h,) int64 columns, newest first, with `signal` (h,) float32 > 0 and `times` (h,) float64, seconds of the
+    last event about each; disliked: (d,) int64 columns, newest first; watched: (w,) int64 columns that are not
+    recommended again; unfinished: (u,) int64 columns that were left half-way, newest first.
     """
 
     liked: np.ndarray
     signal: np.ndarray
-    recency: np.ndarray
+    times: np.ndarray
     disliked: np.ndarray
     watched: np.ndarray
+    unfinished: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
 
-    @property
-    def weights(self) -> np.ndarray:
-        """(h,) float32: how much each like counts now."""
-        return self.signal * self.recency
+    def recent(self, half_life_items: float | None) -> tuple[np.ndarray, np.ndarray]:
+        """The likes that still count, newest first, and how much: (r,) columns and (r,) float32 weights.
+
+        A like counts half as much `half_life_items` likes later; with None all likes count by their signal alone.
+        """
+        if half_life_items is None:
+            return self.liked, self.signal
+        count = min(len(self.liked), int(np.ceil(-np.log2(LEAST_RECENCY) * half_life_items)))
+        recency = np.exp2(-np.arange(count) / half_life_items).astype(np.float32)
+        return self.liked[:count], self.signal[:count] * recency
 
     @property
     def known(self) -> bool:
@@ -47,30 +57,47 @@ class Profile:
         return len(self.liked) > 0
 
 
+def nobody() -> Profile:
+    """The profile of a viewer of whom nothing is known."""
+    none = np.zeros(0, np.int64)
+    return Profile(none, np.zeros(0, np.float32), np.zeros(0), none, none)
+
+
 def build_profile(history: History, column_of_video: Mapping[str, int], settings: ProfileSettings) -> Profile:
     """Folds a history (newest first) into a profile; videos that the release does not know are passed over."""
     columns = np.fromiter((column_of_video.get(name, -1) for name in history.video_ids), np.int64, len(history))
     # Showing a video says nothing of taste, and nothing of when it was watched.
     here = (columns >= 0) & (history.types != EventType.IMPRESSION.value)
-    columns, values = columns[here], history.values[here]
+    columns, values, times = columns[here], history.values[here], history.times[here]
     codes = type_codes(history.types[here])
     says = signals(codes, values)
-    out = np.unique(columns[excludes(codes, values)])
+    watched = np.unique(columns[excludes(codes, values)])
     videos, first, group = np.unique(columns, return_index=True, return_inverse=True)
     total = np.bincount(group, strongest_of_each_type(group, codes, says), len(videos))
-    return _profile(videos, total, first, out, settings)
+    order = np.argsort(first, kind="stable")
+    liked = order[total[order] > 0]
+    half_way = (history.types[here] == EventType.WATCH.value) & (values >= SKIP_BELOW) & (values < WATCHED_FROM)
+    left = order[half_way[first[order]] & ~np.isin(videos[order], watched) & (total[order] > 0)]
+    liked = liked[: settings.recent_items]
+    return Profile(
+        videos[liked],
+        total[liked].astype(np.float32),
+        times[first[liked]],
+        videos[order[total[order] < 0]],
+        watched,
+        videos[left],
+    )
 
 
-def profile_of_likes(columns: np.ndarray, signal: np.ndarray, settings: ProfileSettings) -> Profile:
-    """The profile of a viewer who watched these videos (newest first, each once) with these signals."""
-    return _profile(columns, signal, np.arange(len(columns)), np.unique(columns), settings)
-
-
-def _profile(
-    videos: np.ndarray, total: np.ndarray, newest: np.ndarray, watched: np.ndarray, settings: ProfileSettings
+def profile_of_likes(
+    columns: np.ndarray, signal: np.ndarray, times: np.ndarray, settings: ProfileSettings | None = None
 ) -> Profile:
-    order = np.argsort(newest, kind="stable")
-    liked = order[total[order] > 0][: settings.recent_items]
-    recency = np.exp2(-np.arange(len(liked)) / settings.half_life_items).astype(np.float32)
-    disliked = order[total[order] < 0]
-    return Profile(videos[liked], total[liked].astype(np.float32), recency, videos[disliked], watched)
+    """The profile of a viewer who watched these videos (newest first, each once) with these signals at these times."""
+    liked = np.flatnonzero(signal > 0)[: (settings or ProfileSettings()).recent_items]
+    return Profile(
+        columns[liked],
+        signal[liked].astype(np.float32),
+        times[liked],
+        columns[signal < 0],
+        np.unique(columns),
+    )

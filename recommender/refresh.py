@@ -10,28 +10,25 @@ import logging
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import orjson
-import pandas as pd
-import scipy.sparse as sp
 from filelock import FileLock, Timeout
 
 from data.embeddings import EmbeddingTable
 from data.files import CorruptFileError, write_json
 from data.home import Home
-from data.interactions import load_interactions
+from data.interactions import Interactions, load_interactions
 from data.progress import progress
 from data.store import Store
 from recommender import release as parts
-from recommender.collaborative import LatentFactors, fit_factors
+from recommender.fitting import FITS, fit_model
 from recommender.index import VectorIndex
-from recommender.item_item import fit_item_weights
 from recommender.popularity import measure_popularity
 from recommender.release import Release, Releases
 from recommender.settings import RecommenderSettings
@@ -82,10 +79,9 @@ def refresh(store: Store, home: Home, settings: RecommenderSettings | None = Non
 def unpublished_release(store: Store, settings: RecommenderSettings) -> Release:
     """A release in memory for a service that has none yet: the catalogue, and what is popular in it."""
     videos = [record.id for record in store.catalogue.all()]
-    columns = {video: column for column, video in enumerate(videos)}
+    interactions = load_interactions(store).in_columns(videos)
     # Bare catalogues differ, and what is cached or paged for one must not be read with the columns of another.
     name = "none-" + hashlib.sha256(orjson.dumps(videos)).hexdigest()[:8]
-    popularity = measure_popularity(store.events.frames(), columns, time.time(), settings.popularity)
     return Release(
         id=name,
         manifest={
@@ -97,9 +93,8 @@ def unpublished_release(store: Store, settings: RecommenderSettings) -> Release:
         },
         videos=videos,
         index=VectorIndex.build(np.zeros((0, 1), np.float32), np.zeros(0, np.int64)),
-        factors=LatentFactors(np.zeros((len(videos), 1), np.float32), 1.0, 1.0),
-        item_weights=None,
-        popularity=popularity,
+        popularity=measure_popularity(interactions, time.time(), settings.popularity),
+        viewers=_count_viewers(interactions),
     )
 
 
@@ -123,8 +118,7 @@ class _Refresh:
         report = RefreshReport(self._state["id"], {})
         phases: list[tuple[str, Callable[[], None]]] = [
             ("catalogue", self._write_videos),
-            ("factors", self._write_factors),
-            ("item weights", self._write_item_weights),
+            *((name.replace("_", " "), partial(self._write_model, name)) for name in FITS),
             ("popularity", self._write_popularity),
             ("index", self._write_index),
             ("gates", self._pass_gates),
@@ -181,6 +175,7 @@ class _Refresh:
             "inputs": inputs,
             "frozen_at": time.time(),
             "until_seq": self._store.events.last_seq(),
+            "models": [],
             "done": [],
         }
         self._save_state()
@@ -203,7 +198,7 @@ class _Refresh:
             "created_at": time.time(),
             "encoder": self._state["inputs"]["encoder"],
             "index": f"{index.kind}/{index.dim}" if len(index) else "none",
-            "collaborative": self._state["collaborative"],
+            "collaborative": "+".join(self._state["models"]) or "none",
             "counts": {"videos": len(self._videos), "embeddings": len(index), **self._state["counts"]},
             "until_seq": self._state["until_seq"],
             **self._state["inputs"],
@@ -218,29 +213,28 @@ class _Refresh:
             raise RefreshError("the catalogue is empty; add videos first (`watchnext videos add FOLDER`)")
         parts.write_videos(self._folder, videos)
 
-    def _write_factors(self) -> None:
-        positives = self._positives
-        self._state["counts"] = {"viewers": positives.shape[0], "interactions": positives.nnz}
-        if positives.nnz:
-            try:
-                factors = fit_factors(positives, self._settings.collaborative)
-            except ArithmeticError as error:
-                raise GateError(f"gate finite: {error}") from error
-            self._state["collaborative"] = f"als/{factors.items.shape[1]}"
-        else:
-            factors = LatentFactors(np.zeros((len(self._videos), 1), np.float32), 1.0, 1.0)
-            self._state["collaborative"] = "none"
-        parts.write_factors(self._folder, factors)
-
-    def _write_item_weights(self) -> None:
-        positives = self._positives
-        if positives.nnz and positives.shape[1] < self._settings.item_item.below_videos:
-            parts.write_item_weights(self._folder, fit_item_weights(positives, self._settings.item_item))
-            self._state["collaborative"] += "+ease"
+    def _write_model(self, name: str) -> None:
+        try:
+            model = fit_model(name, self._interactions, self._settings)
+        except ArithmeticError as error:
+            raise GateError(f"gate finite: {error}") from error
+        if model is not None:
+            parts.write_model(self._folder, name, model)
+            self._state["models"].append(name)
 
     def _write_popularity(self) -> None:
-        measured = measure_popularity(self._frames(), self._column_of, self._newest_time(), self._settings.popularity)
-        parts.write_popularity(self._folder, measured, self._settings.popularity)
+        interactions = self._interactions
+        # Popularity is decayed to the newest event's time, but never to the future.
+        newest = min(float(interactions.time.max(initial=0.0)), time.time())
+        parts.write_popularity(
+            self._folder,
+            measure_popularity(interactions, newest, self._settings.popularity),
+            _count_viewers(interactions),
+        )
+        self._state["counts"] = {
+            "viewers": len(np.unique(interactions.viewer)),
+            "interactions": int((interactions.signal > 0).sum()),
+        }
 
     def _write_index(self) -> None:
         if self._table is not None:
@@ -266,14 +260,10 @@ class _Refresh:
         """Numbers must be finite, and an approximate index must find what an exact search finds."""
         parts.seal(self._folder, {"id": self._state["id"], "created_at": 0.0})
         built = parts.load_release(self._folder)
-        if len(built.videos) != len(built.factors.items) or len(built.videos) != len(built.popularity.world):
+        if len(built.videos) != built.popularity.world.shape[1]:
             raise GateError("the parts of the release are about different numbers of videos")
-        arrays = {"factors": built.factors.items, "popularity": built.popularity.world}
-        if built.item_weights is not None:
-            arrays["item weights"] = built.item_weights.weights.data
-        for name, array in arrays.items():
-            if not np.isfinite(array).all():
-                raise GateError(f"gate finite: {name} hold numbers that are not finite")
+        if not np.isfinite(built.popularity.world).all():
+            raise GateError("gate finite: popularity holds numbers that are not finite")
         recall = _recall(built.index)
         if recall < MIN_RECALL:
             raise GateError(f"gate recall: {recall:.4f} of the exact neighbours are found, {MIN_RECALL} are needed")
@@ -292,9 +282,9 @@ class _Refresh:
         return {name: column for column, name in enumerate(self._videos)}
 
     @cached_property
-    def _positives(self) -> sp.csr_matrix:
-        """(U, V) positive signals in the columns of this release."""
-        return load_interactions(self._store, self._state["until_seq"]).positives(self._videos)
+    def _interactions(self) -> Interactions:
+        """What viewers did until the run began, in the columns of this release."""
+        return load_interactions(self._store, self._state["until_seq"]).in_columns(self._videos)
 
     @cached_property
     def _built_index(self) -> VectorIndex:
@@ -303,14 +293,6 @@ class _Refresh:
         columns = np.fromiter((self._column_of.get(name, -1) for name in self._table.ids), np.int64)
         here = columns >= 0
         return VectorIndex.build(self._table.matrix[here], columns[here], self._settings.index)
-
-    def _frames(self) -> Iterable[pd.DataFrame]:
-        return self._store.events.frames(self._state["until_seq"])
-
-    def _newest_time(self) -> float:
-        """The time to which popularity is decayed: the newest event's, but never the future."""
-        newest = max((float(frame["occurred_at"].max()) for frame in self._frames()), default=time.time())
-        return min(newest, time.time())
 
 
 def _table_to_serve(store: Store, home: Home) -> EmbeddingTable | None:
@@ -336,6 +318,12 @@ def _table_to_serve(store: Store, home: Home) -> EmbeddingTable | None:
                 most,
             )
     return max(tables, key=lambda table: (covered[table.encoder_id], last[table.encoder_id]), default=None)
+
+
+def _count_viewers(interactions: Interactions) -> np.ndarray:
+    """(V,) int32: how many viewers liked each video."""
+    liked = interactions.video[interactions.signal > 0]
+    return np.bincount(liked, minlength=len(interactions.videos)).astype(np.int32)
 
 
 def _recall(index: VectorIndex, queries: int = 100, k: int = 10) -> float:

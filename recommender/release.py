@@ -5,22 +5,21 @@ changed afterwards; `rollback` points back to an older one. Every file has its S
 """
 
 import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import orjson
-import scipy.sparse as sp
 
 from data.files import CorruptFileError, replacing, sha256_of, sync_folder, verify_checksum, write_json
-from recommender.collaborative import LatentFactors
+from recommender.fitting import KINDS
 from recommender.index import VectorIndex
-from recommender.item_item import ItemWeights
-from recommender.popularity import Popularity, PopularitySettings
+from recommender.models import HistoryModel
+from recommender.popularity import Popularity
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "manifest.json"
 CURRENT = "CURRENT"
 
@@ -31,15 +30,18 @@ class ReleaseError(RuntimeError):
 
 @dataclass(frozen=True)
 class Release:
-    """What one version of the world knows of its V videos (`videos`: their ids, by column)."""
+    """What one version of the world knows of its V videos (`videos`: their ids, by column).
+
+    models: by the name of the source that asks them; viewers: (V,) int32, how many viewers liked each video.
+    """
 
     id: str
     manifest: dict[str, Any]
     videos: list[str]
     index: VectorIndex
-    factors: LatentFactors
-    item_weights: ItemWeights | None
     popularity: Popularity
+    viewers: np.ndarray
+    models: Mapping[str, HistoryModel] = field(default_factory=dict)
 
 
 # ---- The parts on disk --------------------------------------------------------------------------------------
@@ -50,63 +52,32 @@ def write_videos(folder: Path, videos: Sequence[str]) -> None:
         file.write(orjson.dumps(list(videos)))
 
 
-def read_videos(folder: Path) -> list[str]:
-    """The ids of a release's videos, by column. Raises CorruptFileError when the file is not as it was written."""
-    verify_checksum(folder / "videos.json", read_manifest(folder)["files"]["videos.json"]["sha256"])
-    videos: list[str] = orjson.loads((folder / "videos.json").read_bytes())
-    return videos
-
-
 def write_index(folder: Path, index: VectorIndex) -> None:
     index.save(folder / "index.faiss")
     _write_arrays(folder / "index.npz", ids=index.ids)
 
 
-def write_factors(folder: Path, factors: LatentFactors) -> None:
-    _write_arrays(
-        folder / "factors.npz",
-        items=factors.items,
-        regularization=np.float64(factors.regularization),
-        alpha=np.float64(factors.alpha),
-    )
+def write_model(folder: Path, name: str, model: HistoryModel) -> None:
+    _write_arrays(folder / f"{name}.npz", **model.arrays())
 
 
-def write_item_weights(folder: Path, item_weights: ItemWeights) -> None:
-    weights = item_weights.weights
-    _write_arrays(
-        folder / "item_weights.npz",
-        data=weights.data,
-        indices=weights.indices,
-        indptr=weights.indptr,
-        shape=np.array(weights.shape),
-    )
-
-
-def write_popularity(folder: Path, popularity: Popularity, settings: PopularitySettings) -> None:
-    countries = sorted(popularity.countries)
-    by_country = [popularity.countries[name] for name in countries]
-    stacked = np.stack(by_country) if by_country else np.zeros((0, len(popularity.world)), np.float32)
-    _write_arrays(folder / "popularity.npz", world=popularity.world, by_country=stacked)
-    write_json(folder / "popularity.json", {"countries": countries, "settings": settings.model_dump()})
+def write_popularity(folder: Path, popularity: Popularity, viewers: np.ndarray) -> None:
+    _write_arrays(folder / "popularity.npz", **popularity.arrays(), viewers=viewers)
 
 
 def load_release(folder: Path) -> Release:
     """Reads a release after checking every file against its manifest. Raises CorruptFileError."""
     manifest = verify_release(folder)
-    videos = orjson.loads((folder / "videos.json").read_bytes())
-    factors = _read_arrays(folder / "factors.npz")
-    popularity = orjson.loads((folder / "popularity.json").read_bytes())
-    arrays = _read_arrays(folder / "popularity.npz")
-    by_country = dict(zip(popularity["countries"], arrays["by_country"], strict=True))
-    weights_path = folder / "item_weights.npz"
+    popularity = _read_arrays(folder / "popularity.npz")
+    stored = {name: folder / f"{name}.npz" for name in KINDS}
     return Release(
         id=manifest["id"],
         manifest=manifest,
-        videos=videos,
+        videos=orjson.loads((folder / "videos.json").read_bytes()),
         index=VectorIndex.load(folder / "index.faiss", _read_arrays(folder / "index.npz")["ids"]),
-        factors=LatentFactors(factors["items"], float(factors["regularization"]), float(factors["alpha"])),
-        item_weights=ItemWeights(_read_csr(weights_path)) if weights_path.exists() else None,
-        popularity=Popularity(arrays["world"], by_country, PopularitySettings(**popularity["settings"])),
+        popularity=Popularity.from_arrays(popularity),
+        viewers=popularity["viewers"],
+        models={name: KINDS[name].from_arrays(_read_arrays(path)) for name, path in stored.items() if path.exists()},
     )
 
 
@@ -149,11 +120,6 @@ def _write_arrays(path: Path, **arrays: Any) -> None:
 def _read_arrays(path: Path) -> dict[str, np.ndarray]:
     with np.load(path, allow_pickle=False) as stored:
         return dict(stored)
-
-
-def _read_csr(path: Path) -> sp.csr_matrix:
-    stored = _read_arrays(path)
-    return sp.csr_matrix((stored["data"], stored["indices"], stored["indptr"]), tuple(stored["shape"]))
 
 
 # ---- The shelf ----------------------------------------------------------------------------------------------

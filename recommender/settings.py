@@ -5,7 +5,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from recommender.collaborative import CollaborativeSettings
 from recommender.index import IndexSettings
 from recommender.item_item import ItemItemSettings
+from recommender.novelty import NoveltySettings
 from recommender.pipeline import PipelineSettings
+from recommender.pipeline.sources.settings import SourcesSettings
 from recommender.popularity import PopularitySettings
 from recommender.profile import ProfileSettings
 
@@ -18,4 +20,6 @@ class RecommenderSettings(BaseModel):
     item_item: ItemItemSettings = Field(default_factory=ItemItemSettings)
     popularity: PopularitySettings = Field(default_factory=PopularitySettings)
     profile: ProfileSettings = Field(default_factory=ProfileSettings)
+    novelty: NoveltySettings = Field(default_factory=NoveltySettings)
+    sources: SourcesSettings = Field(default_factory=SourcesSettings)
     pipeline: PipelineSettings = Field(default_factory=PipelineSettings)

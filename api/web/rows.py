@@ -26,6 +26,8 @@ FOR_YOU, ROW, RECENT, UP_NEXT = 17, 14, 14, 6
 #: A row beside the first one with fewer cards than this looks broken and is left out.
 FEWEST = 3
 LABEL_ROWS = 3
+#: The half-life, in likes, of what a viewer's labels are made from.
+NEWEST_LIKES = 3.0
 #: One of the newest likes gets a row of its own: the first that the first row leaves at least so many alike videos.
 BECAUSE_AMONG, ALIKE = 8, 6
 #: So many of the newest events are searched for the country a viewer was last seen in.
@@ -234,7 +236,8 @@ class _Builder:
         view = self._engine.view
         weights: Counter[str] = Counter()
         if self._profile is not None and self._profile.known:
-            for column, weight in zip(self._profile.liked.tolist(), self._profile.weights.tolist(), strict=True):
+            liked, counts = self._profile.recent(NEWEST_LIKES)
+            for column, weight in zip(liked.tolist(), counts.tolist(), strict=True):
                 weights.update(dict.fromkeys(view.labels[column], weight))
         else:
             weights.update(view.label_counts())
@@ -290,7 +293,8 @@ class _Builder:
         return self._draft(f"label_{number}", title, note, answer["items"], ROW)
 
     def _popular(self) -> _Draft | None:
-        answer = self._recommend(limit=ROW + FOR_YOU, weights={"collaborative": 0.0, "content": 0.0}, reasons=False)
+        impersonal = {source.name: 0.0 for source in self._engine.pipeline.sources if source.personal}
+        answer = self._recommend(limit=ROW + FOR_YOU, weights=impersonal, reasons=False)
         where = f" in {self._facts.country}" if self._facts.country else ""
         return self._draft("popular", f"Popular now{where}", "What everybody watches", answer["items"], ROW)
 

@@ -21,7 +21,7 @@ __all__ = ["ApiKeys", "Catalogue", "DatabaseError", "EventLog", "Store", "StoreE
 #: What reading and writing raise when the database is away, busy for too long or damaged.
 DatabaseError = sa.exc.OperationalError
 
-HEAD_REVISION = "0001"
+HEAD_REVISION = "0004"
 _MIGRATION_LOCK = 7_231_977  # any constant: PostgreSQL's advisory lock of this application
 BUSY_TIMEOUT_MS = 10_000
 

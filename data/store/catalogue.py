@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from data.schema import MediaFacts, Video, VideoRecord, VideoState
 from data.store.tables import counters, videos
-from data.store.writing import insert_into, next_version, writing
+from data.store.writing import insert_into, next_numbers, next_version, writing
 
 BATCH = 500
 MAX_ATTEMPTS = 3
@@ -70,8 +70,8 @@ class Catalogue:
         rows = [
             entry.model_dump(include=set(_OWNERS_FIELDS))
             | fresh
-            | {"state": VideoState.PENDING if entry.media_path else VideoState.NO_MEDIA}
-            for entry in batch
+            | {"state": VideoState.PENDING if entry.media_path else VideoState.NO_MEDIA, "number": number}
+            for entry, number in zip(batch, next_numbers(connection, len(batch)), strict=True)
         ]
         insert = insert_into(connection, videos)
         new = insert.excluded

@@ -51,6 +51,9 @@ videos = sa.Table(
     sa.Column("removed", sa.Boolean, nullable=False),
     # The value of the catalogue counter when the row was last written: readers ask for what is newer.
     sa.Column("version", sa.BigInteger, nullable=False),
+    # A short name that never changes and is never given twice.
+    sa.Column("number", sa.BigInteger),
+    sa.Index(None, "number", unique=True),
     sa.Index(None, "state", "lease_until"),
     sa.Index(None, "content_hash"),
     sa.Index(None, "version"),

@@ -28,5 +28,15 @@ def insert_into(connection: sa.Connection, table: sa.Table) -> sqlite.Insert | p
 
 def next_version(connection: sa.Connection) -> int:
     """Counts the catalogue one up and returns the new value; holds other catalogue writers until commit."""
-    bump = sa.update(counters).where(counters.c.name == "catalogue").values(value=counters.c.value + 1)
+    return _count_up(connection, "catalogue", 1)
+
+
+def next_numbers(connection: sa.Connection, count: int) -> range:
+    """Numbers for videos that no video has had before."""
+    last = _count_up(connection, "videos", count)
+    return range(last - count + 1, last + 1)
+
+
+def _count_up(connection: sa.Connection, name: str, by: int) -> int:
+    bump = sa.update(counters).where(counters.c.name == name).values(value=counters.c.value + by)
     return int(connection.execute(bump.returning(counters.c.value)).scalar_one())

@@ -1,19 +1,21 @@
 """The pipeline: a list of named stages, each timed, from a query to scored candidates and a slate.
 
-A request does not fail because a part of it did: a source that raises, or for which no time is left, is left out
-and named in the warnings; the popular source from memory is the last resort. The list of stages in `Pipeline` is
-the architecture.
+A request does not fail because a part of it did: a source that raises, that has been too slow again and again, or
+for which no time is left, is left out and named in the warnings; the popular source from memory is the last resort.
+The list of stages in `Pipeline` is the architecture.
 """
 
 import logging
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from recommender.pipeline.sources.settings import SourceSettings
 from recommender.pipeline.stages import (
     Candidates,
     Filter,
@@ -21,6 +23,7 @@ from recommender.pipeline.stages import (
     Hydrator,
     Query,
     Ranked,
+    Ranker,
     Scorer,
     Selector,
     Source,
@@ -30,21 +33,43 @@ from recommender.pipeline.stages import (
 log = logging.getLogger(__name__)
 
 NAMED_FROM_SHARE = 0.1
+#: A source that has missed its deadline so often in a row rests for a while.
+STRIKES = 3
+REST_S = 5.0
+_REMEMBERS = 0.2
 
 
 class PipelineSettings(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    candidates: int = Field(default=300, ge=10, le=5_000, description="candidates per source")
     reserve: int = Field(default=500, ge=100, description="scored candidates that are kept for the next pages")
+    ranked: int = Field(default=150, ge=10, le=1_000, description="best candidates of the fusion that the ranker sees")
     deadline_ms: float = Field(
-        default=200.0, gt=0, description="after this no further source is asked but the popular one"
+        default=200.0, gt=0, description="time for all sources: one that would take longer than is left is not asked"
     )
-    content_weight: float = Field(default=0.3, ge=0, description="weight of content ranks beside collaborative's 1")
     popular_prior_items: float = Field(default=0.5, ge=0, description="likes at which popularity counts half")
-    disabled_sources: list[Literal["collaborative", "content", "popular"]] = Field(
-        default_factory=list, description="names of sources not to ask"
-    )
+
+
+class _Pace:
+    """What a source has cost lately, so that one that is slow is known before it is asked."""
+
+    def __init__(self, settings: SourceSettings) -> None:
+        self.quota = settings.candidates
+        self._deadline_ms = settings.deadline_ms
+        self.cost_ms = 0.0
+        self._strikes = 0
+        self._rests_until = 0.0
+
+    @property
+    def rests(self) -> bool:
+        return time.monotonic() < self._rests_until
+
+    def took(self, ms: float) -> None:
+        self.cost_ms += _REMEMBERS * (ms - self.cost_ms)
+        self._strikes = self._strikes + 1 if ms > self._deadline_ms else 0
+        if self._strikes >= STRIKES:
+            self._strikes = 0
+            self._rests_until = time.monotonic() + REST_S
 
 
 class Pipeline:
@@ -59,11 +84,15 @@ class Pipeline:
         selector: Selector,
         hydrators: Sequence[Hydrator],
         settings: PipelineSettings,
+        quotas: Mapping[str, SourceSettings] | None = None,
+        ranker: Ranker | None = None,
     ) -> None:
         self.size = size
         self.filters = filters
         self.sources = sources
         self.scorer = scorer
+        self.ranker = ranker
+        self._paces = {source.name: _Pace((quotas or {}).get(source.name, SourceSettings())) for source in sources}
         self.selector = selector
         self.hydrators = hydrators
         self.settings = settings
@@ -90,7 +119,9 @@ class Pipeline:
             weights = np.array(
                 [query.weights.get(source.name, source.weight(query)) for source in answered], np.float32
             )
-            ranked = self._best(candidates, self.scorer.parts(query, candidates, weights))
+            kept, ranked = self._best(candidates, self.scorer.parts(query, candidates, weights))
+        if only is None and not query.weights:
+            ranked = self._ranked(query, kept, ranked, started, trace)
         if only is None and len(ranked) < query.limit:
             with timed(trace, "back_fill"):
                 ranked = _back_fill(ranked, eligible, query.limit)
@@ -131,16 +162,26 @@ class Pipeline:
         """The sources behind a `found_by` bit set."""
         return [source.name for bit, source in enumerate(self.sources) if found_by >> bit & 1]
 
+    @property
+    def personal_sources(self) -> int:
+        """The `found_by` bits of the sources that answer from what the viewer did."""
+        return sum(1 << bit for bit, source in enumerate(self.sources) if source.personal)
+
     def _ask(self, source: Source, query: Query, eligible: np.ndarray, started: float, trace: Trace) -> Found | None:
-        late = (time.perf_counter() - started) * 1000 > self.settings.deadline_ms
-        if late and not source.last_resort:
-            trace.warnings.append(f"source {source.name} was left out: the deadline had passed")
-            return None
+        pace = self._paces[source.name]
+        if not source.last_resort:
+            left_ms = self.settings.deadline_ms - (time.perf_counter() - started) * 1000
+            if pace.rests or left_ms <= pace.cost_ms:
+                why = "it has been too slow" if pace.rests else "no time was left for it"
+                trace.warnings.append(f"source {source.name} was left out: {why}")
+                return None
         try:
             if not source.enabled(query):
                 return None
             with timed(trace, source.name):
-                found = source.candidates(query, eligible, max(self.settings.candidates, query.limit))
+                quota = max(pace.quota, query.limit) if source.last_resort else pace.quota
+                found = source.candidates(query, eligible, quota)
+            pace.took(trace.timings_ms[source.name])
         except Exception:
             log.exception("source %s failed", source.name)
             trace.warnings.append(f"source {source.name} was left out: it failed")
@@ -148,13 +189,35 @@ class Pipeline:
         trace.found[source.name] = len(found.columns)
         return found
 
-    def _best(self, candidates: Candidates, parts: np.ndarray) -> Ranked:
+    def _ranked(self, query: Query, candidates: Candidates, fused: Ranked, started: float, trace: Trace) -> Ranked:
+        """The best of the fusion in the ranker's order, the others behind them; without a ranker as they are."""
+        if self.ranker is None or len(fused) == 0:
+            return fused
+        if (time.perf_counter() - started) * 1000 > self.settings.deadline_ms:
+            trace.warnings.append("the ranker was left out: no time was left for it")
+            return fused
+        best = np.arange(min(self.settings.ranked, len(fused)))
+        try:
+            with timed(trace, "rank"):
+                scores = self.ranker.scores(query, candidates.take(best))
+        except Exception:
+            log.exception("the ranker failed")
+            trace.warnings.append("the ranker was left out: it failed")
+            return fused
+        order = np.lexsort((best, -scores))
+        others = fused.scores[len(best) :]
+        behind = scores.min() * others / max(float(fused.scores[0]), 1e-12)
+        rows = np.concatenate([order, np.arange(len(best), len(fused))])
+        return replace(fused.take(rows), scores=np.concatenate([scores[order], behind]).astype(np.float32))
+
+    def _best(self, candidates: Candidates, parts: np.ndarray) -> tuple[Candidates, Ranked]:
         """The highest sums of parts; a source is named behind an item when a tenth of the score is its part."""
         scores = parts.sum(axis=0)
         order = np.lexsort((candidates.columns, -scores))[: self.settings.reserve]
         bits = np.array([1 << self._bit(name) for name in candidates.sources], np.int64)
         behind = (parts > 0) & (parts >= NAMED_FROM_SHARE * scores)
-        return Ranked(candidates.columns[order], scores[order], (behind.T @ bits)[order].astype(np.uint8))
+        ranked = Ranked(candidates.columns[order], scores[order], (behind.T @ bits)[order].astype(np.uint32))
+        return candidates.take(order), ranked
 
     def _bit(self, name: str) -> int:
         return next(bit for bit, source in enumerate(self.sources) if source.name == name)
@@ -163,13 +226,14 @@ class Pipeline:
 def _merge(sources: Sequence[Source], finds: Sequence[Found]) -> Candidates:
     parts = [found.columns for found in finds] or [np.zeros(0, np.int64)]
     columns, place = np.unique(np.concatenate(parts), return_inverse=True)
+    scores = np.array([found.of(columns) for found in finds], np.float32).reshape(len(finds), len(columns))
     ranks = np.zeros((len(finds), len(columns)), np.int32)
     start = 0
     for row, found in enumerate(finds):
         end = start + len(found.columns)
         ranks[row, place[start:end]] = np.arange(1, len(found.columns) + 1)
         start = end
-    return Candidates(columns, tuple(source.name for source in sources), ranks)
+    return Candidates(columns, tuple(source.name for source in sources), ranks, scores)
 
 
 def _back_fill(ranked: Ranked, eligible: np.ndarray, wanted: int) -> Ranked:
@@ -180,7 +244,7 @@ def _back_fill(ranked: Ranked, eligible: np.ndarray, wanted: int) -> Ranked:
     return Ranked(
         np.concatenate([ranked.columns, more]),
         np.concatenate([ranked.scores, np.zeros(len(more), np.float32)]),
-        np.concatenate([ranked.found_by, np.zeros(len(more), np.uint8)]),
+        np.concatenate([ranked.found_by, np.zeros(len(more), np.uint32)]),
     )
 
 

@@ -28,24 +28,46 @@ class Query:
 
 @dataclass(frozen=True)
 class Found:
-    """What one source found: columns (k,) int64, best first, with its own scores (k,) float32."""
+    """What one source found: columns (k,) int64, best first, with its own scores (k,) float32.
+
+    `every`: (W,) float32, its scores of the first W columns, found or not, where it has them.
+    """
 
     columns: np.ndarray
     scores: np.ndarray
+    every: np.ndarray | None = None
+
+    def of(self, columns: np.ndarray) -> np.ndarray:
+        """The source's scores of any columns: (n,) float32, NaN where it has none."""
+        scores = np.full(len(columns), np.nan, np.float32)
+        if self.every is not None:
+            known = columns < len(self.every)
+            scores[known] = self.every[columns[known]]
+        elif len(self.columns):
+            order = np.argsort(self.columns)
+            place = order[np.minimum(np.searchsorted(self.columns, columns, sorter=order), len(order) - 1)]
+            here = self.columns[place] == columns
+            scores[here] = self.scores[place[here]]
+        return scores
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """The merged finds of all sources: columns (n,) int64; ranks (S, n) int32, 1 is best and 0 is not found."""
+    """The merged finds of S sources: columns (n,) int64; ranks (S, n) int32, 1 is best and 0 is not found by it;
+    scores (S, n) float32, of every source for every candidate, NaN where it has none."""
 
     columns: np.ndarray
     sources: tuple[str, ...]
     ranks: np.ndarray
+    scores: np.ndarray
+
+    def take(self, rows: np.ndarray) -> "Candidates":
+        return Candidates(self.columns[rows], self.sources, self.ranks[:, rows], self.scores[:, rows])
 
 
 @dataclass(frozen=True)
 class Ranked:
-    """Scored candidates, best first: columns (n,) int64, scores (n,) float32, found_by (n,) uint8 (a bit for each
+    """Scored candidates, best first: columns (n,) int64, scores (n,) float32, found_by (n,) uint32 (a bit for each
     source that is behind the score)."""
 
     columns: np.ndarray
@@ -69,10 +91,12 @@ class Trace:
 
 
 class Source(Protocol):
-    """Finds candidates. One that is a `last_resort` is quick, and is asked after the deadline, too."""
+    """Finds candidates. One that is a `last_resort` is quick, and is asked after the deadline, too; one that is
+    `personal` answers from what the viewer did."""
 
     name: str
     last_resort: bool
+    personal: bool
 
     def enabled(self, query: Query) -> bool:
         """Whether the source has anything to say to this request."""
@@ -103,6 +127,13 @@ class Scorer(Protocol):
 
     def parts(self, query: Query, candidates: Candidates, weights: np.ndarray) -> np.ndarray:
         """(S, n) float32: what each source adds to each score, higher is better; weights: (S,) of the sources."""
+
+
+class Ranker(Protocol):
+    """Scores the best candidates of the fusion anew."""
+
+    def scores(self, query: Query, candidates: Candidates) -> np.ndarray:
+        """(n,) float32 > 0, higher is better."""
 
 
 class Selector(Protocol):

@@ -12,11 +12,13 @@ from data.interactions import collect_interactions, excludes, load_interactions,
 from data.schema import Event, EventType, Video
 from data.store import Store
 
-COLUMNS = ("user_id", "video_id", "type", "value", "occurred_at")
+COLUMNS = ("user_id", "video_id", "type", "value", "occurred_at", "country")
 
 
 def frame(*rows: tuple) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=COLUMNS).astype({"value": object})
+    """rows: (viewer, video, type, value, time) and, where it is known, the country."""
+    rows = tuple((*row, None)[: len(COLUMNS)] for row in rows)
+    return pd.DataFrame(rows, columns=COLUMNS).astype({"value": object, "country": object})
 
 
 def pairs(*frames: pd.DataFrame) -> dict[tuple[str, str], float]:
@@ -75,6 +77,14 @@ def test_the_order_is_that_of_each_pair_s_last_event() -> None:
     assert list(pairs(first, frame(("u", "b", "like", None, 11.0))))[-1] == ("u", "b")
 
 
+def test_a_pair_is_where_it_was_last() -> None:
+    found = collect_interactions(
+        [frame(("u", "v", "play", None, 1.0, "DE"), ("u", "v", "like", None, 2.0, "AT"), ("w", "v", "play", None, 3.0))]
+    )
+    places = [found.countries[code] if code >= 0 else None for code in found.country]
+    assert places == ["AT", None]
+
+
 def test_a_showing_is_no_interaction() -> None:
     found = collect_interactions([frame(("u", "v", "impression", None, 1.0), ("u", "w", "play", None, 1.0))])
     assert list(found.videos) == ["w"] and len(found) == 1
@@ -82,7 +92,7 @@ def test_a_showing_is_no_interaction() -> None:
 
 def test_only_what_is_liked_is_a_positive() -> None:
     found = collect_interactions([frame(("u", "v", "like", None, 1.0), ("u", "w", "watch", 0.0, 1.0))])
-    positives = found.positives(["new", "w", "v"])
+    positives = found.in_columns(["new", "w", "v"]).positives()
     assert positives.shape == (1, 3)
     assert positives.toarray().tolist() == [[0.0, 0.0, 1.0]]
     assert positives.nnz == 1
@@ -90,7 +100,7 @@ def test_only_what_is_liked_is_a_positive() -> None:
 
 def test_an_empty_log_is_an_empty_world(store: Store) -> None:
     found = load_interactions(store)
-    assert len(found) == 0 and found.positives(["v"]).shape == (0, 1)
+    assert len(found) == 0 and found.in_columns(["v"]).positives().shape == (0, 1)
 
 
 def test_the_log_is_read_up_to_where_it_was_frozen(store: Store) -> None:

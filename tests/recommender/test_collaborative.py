@@ -40,7 +40,7 @@ def test_folding_in_is_the_step_that_implicit_takes(factors: LatentFactors) -> N
 
 
 def test_a_viewer_is_offered_the_own_taste(factors: LatentFactors) -> None:
-    scores = factors.scores(factors.fold_in(HISTORY, WEIGHTS))
+    scores = factors.scores(HISTORY, WEIGHTS)
     assert scores.shape == (VIDEOS,)
     odd, even = np.arange(1, VIDEOS, 2), np.arange(0, VIDEOS, 2)
     assert scores[even].mean() > scores[odd].mean() + 0.1
@@ -50,13 +50,11 @@ def test_contributions_add_up_to_the_score(factors: LatentFactors) -> None:
     wanted = np.array([2, 8, 3])
     parts = factors.contributions(HISTORY, WEIGHTS, wanted)
     assert parts.shape == (3, 3)
-    np.testing.assert_allclose(
-        parts.sum(axis=0), factors.scores(factors.fold_in(HISTORY, WEIGHTS))[wanted], rtol=1e-3, atol=1e-5
-    )
+    np.testing.assert_allclose(parts.sum(axis=0), factors.scores(HISTORY, WEIGHTS)[wanted], rtol=1e-3, atol=1e-5)
 
 
 def test_a_video_that_nobody_met_scores_nothing(factors: LatentFactors) -> None:
-    assert factors.scores(factors.fold_in(HISTORY, WEIGHTS))[UNSEEN] == 0
+    assert factors.scores(HISTORY, WEIGHTS)[UNSEEN] == 0
 
 
 def test_the_same_seed_gives_the_same_factors(factors: LatentFactors) -> None:
@@ -65,4 +63,4 @@ def test_the_same_seed_gives_the_same_factors(factors: LatentFactors) -> None:
 
 def test_a_tiny_world_can_be_fitted() -> None:
     factors = fit_factors(sp.csr_matrix(np.ones((1, 1), np.float32)))
-    assert np.isfinite(factors.items).all() and factors.scores(factors.fold_in(np.array([0]), np.ones(1)))[0] > 0
+    assert np.isfinite(factors.items).all() and factors.scores(np.array([0]), np.ones(1))[0] > 0

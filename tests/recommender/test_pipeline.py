@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from recommender.pipeline import Pipeline, PipelineSettings
 from recommender.pipeline.scorers import ReciprocalRankFusion
 from recommender.pipeline.selectors import BestFirst
+from recommender.pipeline.sources.settings import SourceSettings
 from recommender.pipeline.stages import Found, Query, Ranked, Trace
-from recommender.profile import ProfileSettings, profile_of_likes
+from recommender.profile import nobody
 
-NOBODY = profile_of_likes(np.zeros(0, np.int64), np.zeros(0, np.float32), ProfileSettings())
+NOBODY = nobody()
 VIDEOS = 30
 
 
@@ -22,6 +23,7 @@ class Listed:
     """A source that finds a fixed list, as far as it is eligible."""
 
     last_resort = False
+    personal = True
 
     def __init__(self, name: str, columns: Sequence[int], weight: float = 1.0) -> None:
         self.name, self._columns, self._weight = name, np.array(columns, np.int64), weight
@@ -86,7 +88,7 @@ def query(limit: int = 10, **fields: object) -> Query:
     return Query(NOBODY, limit, 0.0, **fields)
 
 
-def pipeline(*sources: Listed, filters: Sequence[Only] = (), **options: object) -> Pipeline:
+def pipeline(*sources: Listed, filters: Sequence[Only] = (), quota: int = 300, **options: object) -> Pipeline:
     chosen = PipelineSettings.model_validate(options)
     return Pipeline(
         size=VIDEOS,
@@ -96,6 +98,7 @@ def pipeline(*sources: Listed, filters: Sequence[Only] = (), **options: object) 
         selector=BestFirst(),
         hydrators=[BrokenFacts(), Facts()],
         settings=chosen,
+        quotas={source.name: SourceSettings(candidates=quota) for source in sources},
     )
 
 
@@ -191,7 +194,7 @@ def test_a_list_is_as_long_as_the_filters_allow(
     made_of: list[tuple], keep: list[int], keep_too: list[int], limit: int
 ) -> None:
     sources = [kind(f"s{place}", columns, weight) for place, (kind, columns, weight) in enumerate(made_of)]
-    built = pipeline(*sources, filters=[Only("one", keep), Only("other", keep_too)], candidates=10)
+    built = pipeline(*sources, filters=[Only("one", keep), Only("other", keep_too)], quota=10)
     ranked = built.rank(query(limit), Trace())
     allowed = set(keep) & set(keep_too)
     assert len(ranked) >= min(limit, len(allowed))

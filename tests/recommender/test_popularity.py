@@ -1,27 +1,28 @@
-"""What is popular now, everywhere and in a country."""
+"""What is popular and what is on its way up, everywhere and in a country."""
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from data.interactions import collect_interactions
 from recommender.popularity import SECONDS_PER_DAY, Popularity, PopularitySettings, measure_popularity
 
 NOW = 1_000 * SECONDS_PER_DAY
-COLUMNS = {"a": 0, "b": 1, "c": 2}
+VIDEOS = ["a", "b", "c"]
 
 
-def measure(*rows: tuple, settings: PopularitySettings | None = None, frames: int = 1) -> Popularity:
-    """rows: (video, type, value, days before now, country)."""
+def measure(*rows: tuple, settings: PopularitySettings | None = None) -> Popularity:
+    """rows: (video, type, value, days before now, country), each of another viewer."""
     frame = pd.DataFrame(rows, columns=["video_id", "type", "value", "days", "country"], dtype=object)
+    frame["user_id"] = [f"u{row}" for row in range(len(frame))]
     frame["occurred_at"] = NOW - frame.pop("days").astype(float) * SECONDS_PER_DAY
-    parts = [frame.iloc[start::frames] for start in range(frames)]
-    return measure_popularity(parts, COLUMNS, NOW, settings)
+    return measure_popularity(collect_interactions([frame]).in_columns(VIDEOS), NOW, settings)
 
 
 def test_a_signal_counts_half_after_the_half_life() -> None:
-    settings = PopularitySettings(half_life_days=10)
+    settings = PopularitySettings(half_life_days=10, trending_half_life_days=5)
     measured = measure(("a", "like", None, 0, None), ("b", "like", None, 10, None), settings=settings)
-    np.testing.assert_allclose(measured.world, [1.0, 0.5, 0.0])
+    np.testing.assert_allclose(measured.world, [[1, 1, 0], [1, 0.5, 0], [1, 0.25, 0]])
     np.testing.assert_allclose(measured.scores(None), [2 / 3, 1 / 3, 0.0], rtol=1e-6)
 
 
@@ -31,7 +32,15 @@ def test_only_what_speaks_for_a_video_counts() -> None:
         ("b", "impression", None, 0, None), ("c", "like", None, -3, None), ("nobody", "like", None, 0, None),
     )  # fmt: skip
     # An event of the future counts as one of now.
-    np.testing.assert_allclose(measured.world, [0.5, 0.0, 1.0])
+    np.testing.assert_allclose(measured.world[Popularity.DECAYED], [0.5, 0.0, 1.0])
+
+
+def test_one_viewer_makes_nothing_popular_alone() -> None:
+    frame = pd.DataFrame(
+        {"user_id": "u", "video_id": "a", "type": "play", "value": None, "country": None, "occurred_at": [NOW] * 9}
+    )
+    measured = measure_popularity(collect_interactions([frame]).in_columns(VIDEOS), NOW)
+    np.testing.assert_allclose(measured.world[Popularity.ALL_TIME], [0.2, 0, 0])
 
 
 def test_a_country_has_its_own_taste_and_a_bit_of_the_world_s() -> None:
@@ -43,13 +52,26 @@ def test_a_country_has_its_own_taste_and_a_bit_of_the_world_s() -> None:
     np.testing.assert_allclose(measured.scores("FR"), world, rtol=1e-6)
 
 
-def test_where_the_log_is_cut_into_frames_does_not_matter() -> None:
-    rows = [(video, "play", None, day, country) for day in range(5) for video, country in [("a", "DE"), ("b", None)]]
-    one, three = measure(*rows), measure(*rows, frames=3)
-    np.testing.assert_allclose(one.world, three.world, rtol=1e-6)
-    np.testing.assert_allclose(one.countries["DE"], three.countries["DE"], rtol=1e-6)
+def test_what_has_more_of_the_attention_than_before_is_rising() -> None:
+    lasting = [("a", "like", None, day, "DE") for day in range(0, 60)]
+    sudden = [("b", "like", None, 0, "DE")] * 10
+    faded = [("c", "like", None, 40, None)] * 30
+    rising = measure(*lasting, *sudden, *faded).rising(None)
+    assert rising.argmax() == 1 and rising[2] == 0 and (rising >= 0).all()
+    elsewhere = measure(*lasting, *sudden, ("a", "like", None, 0, "FR"), ("b", "like", None, 50, "FR"))
+    assert elsewhere.rising("DE")[1] > elsewhere.rising("FR")[1]
+
+
+def test_what_is_stored_says_the_same() -> None:
+    rows = [(video, "play", None, day, country) for day in range(5) for video, country in [("a", "DE"), ("b", "US")]]
+    measured = measure(*rows, ("c", "play", None, 1, None))
+    again = Popularity.from_arrays(measured.arrays())
+    for country in (None, "DE", "US", "FR"):
+        np.testing.assert_array_equal(again.scores(country), measured.scores(country))
+        np.testing.assert_array_equal(again.rising(country), measured.rising(country))
 
 
 @pytest.mark.parametrize("country", [None, "DE"])
 def test_where_nothing_happened_nothing_is_popular(country: str | None) -> None:
-    assert (measure_popularity([], COLUMNS, NOW).scores(country) == 0).all()
+    nothing = measure()
+    assert (nothing.scores(country) == 0).all() and (nothing.rising(country) == 0).all()

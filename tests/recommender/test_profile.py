@@ -23,8 +23,24 @@ def test_what_was_liked_last_counts_most() -> None:
     found = profile(("c", "like", None), ("a", "watch", 0.5), ("c", "play", None), ("b", "share", None))
     assert found.liked.tolist() == [2, 0, 1] and found.known
     np.testing.assert_allclose(found.signal, [1.2, 0.5, 1.2], rtol=1e-6)
-    np.testing.assert_allclose(found.recency, [1, 2 ** (-1 / 3), 2 ** (-2 / 3)], rtol=1e-6)
-    np.testing.assert_allclose(found.weights, found.signal * found.recency)
+    assert found.times.tolist() == [0, -1, -3]
+    columns, weights = found.recent(3.0)
+    assert columns.tolist() == [2, 0, 1]
+    np.testing.assert_allclose(weights, found.signal * [1, 2 ** (-1 / 3), 2 ** (-2 / 3)], rtol=1e-6)
+
+
+def test_a_source_may_count_all_likes_alike_or_hardly_more_than_the_newest() -> None:
+    found = profile(*[(name, "like", None) for name in "dcba"])
+    assert [part.tolist() for part in found.recent(None)] == [[3, 2, 1, 0], [1.0] * 4]
+    assert found.recent(0.1)[0].tolist() == [3], "what counts less than a hundredth is left out"
+
+
+def test_what_was_left_half_way_is_unfinished() -> None:
+    found = profile(
+        ("d", "watch", 0.05), ("c", "watch", 0.4), ("b", "watch", 0.9), ("a", "watch", 0.2), ("b", "watch", 0.5)
+    )
+    assert found.unfinished.tolist() == [2, 0]
+    assert profile(("a", "like", None), ("a", "watch", 0.4)).unfinished.tolist() == []
 
 
 def test_the_strongest_event_of_each_type_counts() -> None:
@@ -52,7 +68,7 @@ def test_a_showing_changes_nothing() -> None:
 
 def test_what_the_release_does_not_know_is_passed_over() -> None:
     found = profile(("new", "like", None), ("a", "like", None))
-    assert found.liked.tolist() == [0] and found.recency.tolist() == [1.0]
+    assert found.liked.tolist() == [0] and found.recent(3.0)[1].tolist() == [1.0]
 
 
 def test_only_the_newest_likes_count() -> None:
@@ -66,7 +82,7 @@ def test_an_empty_history_is_nobody_in_particular() -> None:
 
 
 def test_likes_alone_make_the_same_profile() -> None:
-    made = profile_of_likes(np.array([2, 0]), np.array([1.0, 1.0], np.float32), ProfileSettings())
+    made = profile_of_likes(np.array([2, 0]), np.array([1.0, 1.0], np.float32), np.array([0.0, -1.0]))
     read = profile(("c", "complete", None), ("a", "complete", None))
-    for name in ("liked", "signal", "recency", "disliked", "watched"):
+    for name in ("liked", "signal", "times", "disliked", "watched"):
         assert getattr(made, name).tolist() == pytest.approx(getattr(read, name).tolist())

@@ -14,11 +14,10 @@ from recommender.release import ReleaseError, Releases, load_release, verify_rel
 from tests.recommender.small_world import DIM, ENCODER, SETTINGS
 
 FILES = [
-    "factors.npz",
+    "collaborative.npz",
     "index.faiss",
     "index.npz",
-    "item_weights.npz",
-    "popularity.json",
+    "item_item.npz",
     "popularity.npz",
     "videos.json",
 ]
@@ -50,11 +49,12 @@ def test_a_release_holds_what_its_manifest_says(releases: Releases, world: Store
     assert sorted(manifest["files"]) == FILES
     assert sorted(path.name for path in releases.folder(release.id).iterdir()) == sorted([*FILES, "manifest.json"])
     assert release.videos == [record.id for record in world.catalogue.all()]
-    assert len(release.videos) == len(release.factors.items) == len(release.popularity.world) == len(release.index)
-    assert release.item_weights.weights.shape == (30, 30)
+    assert len(release.videos) == len(release.viewers) == release.popularity.world.shape[1] == len(release.index)
+    assert release.models["collaborative"].items.shape == (30, 4)
+    assert release.models["item_item"].weights.shape == (30, 30)
     assert set(release.popularity.countries) == {"DE", "US", "FR"}
     assert (manifest["encoder"], manifest["index"]) == (ENCODER, f"flat/{DIM}")
-    assert manifest["collaborative"] == "als/4+ease"
+    assert manifest["collaborative"] == "collaborative+item_item"
     assert manifest["counts"] == {"videos": 30, "embeddings": 30, "viewers": 24, "interactions": 120}
     assert manifest["until_seq"] == world.events.last_seq()
 
@@ -72,7 +72,7 @@ def test_one_altered_byte_is_noticed(releases: Releases, name: str) -> None:
         releases.load_current()
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"5", b'{"format": 99}', b'{"format": 1}'])
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"5", b'{"format": 99}', b'{"format": 2}'])
 def test_a_damaged_manifest_is_no_release_but_stays_in_the_list(releases: Releases, content: bytes) -> None:
     current = releases.current_id()
     (releases.folder(current) / "manifest.json").write_bytes(content)
@@ -98,7 +98,7 @@ def test_publishing_changes_one_line_and_nothing_else(releases: Releases, world:
     assert (home.releases / "CURRENT").read_text() == f"{first}\n"
     assert contents(releases.folder(first)) == before
     assert not [path for path in home.releases.iterdir() if path.name.endswith(".tmp")]
-    damage(releases.folder(second) / "factors.npz")
+    damage(releases.folder(second) / "collaborative.npz")
     with pytest.raises(CorruptFileError):
         releases.publish(second)
     assert releases.current_id() == first, "a damaged release is not served"
@@ -144,8 +144,8 @@ def test_without_a_release_there_is_none(home: Home) -> None:
 def test_a_loaded_release_scores_like_the_arrays_on_disk(releases: Releases) -> None:
     release = releases.load_current()
     folder = releases.folder(release.id)
-    with np.load(folder / "factors.npz") as stored:
-        np.testing.assert_array_equal(release.factors.items, stored["items"])
+    with np.load(folder / "collaborative.npz") as stored:
+        np.testing.assert_array_equal(release.models["collaborative"].items, stored["items"])
     assert release.videos == orjson.loads((folder / "videos.json").read_bytes())
     _, vectors = release.index.vectors(np.arange(30))
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)

@@ -1,0 +1,50 @@
+"""Scored candidates as bytes, for caches and cursors, where videos stand by their numbers."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from recommender.catalogue_view import CatalogueView
+from recommender.pipeline.stages import Ranked
+
+_DTYPE = np.dtype([("number", "<u4"), ("score", "<f4"), ("found_by", "<u4")])
+BYTES_PER_CANDIDATE = _DTYPE.itemsize
+
+
+@dataclass(frozen=True)
+class Numbered:
+    """`Ranked` with the numbers of videos (n,) int64 in place of the columns of one release."""
+
+    numbers: np.ndarray
+    scores: np.ndarray
+    found_by: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def first(self, count: int) -> "Numbered":
+        return Numbered(self.numbers[:count], self.scores[:count], self.found_by[:count])
+
+
+def by_number(ranked: Ranked, view: CatalogueView) -> Numbered:
+    """Candidates in the columns of a view, by number; without videos that are gone."""
+    here = ranked.take(np.flatnonzero(view.numbers[ranked.columns] >= 0))
+    return Numbered(view.numbers[here.columns], here.scores, here.found_by)
+
+
+def by_column(numbered: Numbered, view: CatalogueView) -> Ranked:
+    """The other way round; without videos that the view does not know."""
+    columns = view.columns_of_numbers(numbered.numbers)
+    return Ranked(columns, numbered.scores, numbered.found_by).take(np.flatnonzero(columns >= 0))
+
+
+def pack(numbered: Numbered) -> bytes:
+    packed = np.empty(len(numbered), _DTYPE)
+    packed["number"], packed["score"], packed["found_by"] = numbered.numbers, numbered.scores, numbered.found_by
+    return packed.tobytes()
+
+
+def unpack(content: bytes) -> Numbered:
+    """Raises ValueError when the length fits no number of candidates."""
+    packed = np.frombuffer(content, _DTYPE)
+    return Numbered(packed["number"].astype(np.int64), packed["score"].copy(), packed["found_by"].copy())

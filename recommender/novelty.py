@@ -1,0 +1,39 @@
+"""Which videos are new: published lately, and liked by few viewers yet. Knows nothing of any one viewer."""
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from recommender.catalogue_view import CatalogueView
+
+SECONDS_PER_DAY = 86_400.0
+_LOOKS_AGAIN_AFTER_S = 60.0
+
+
+class NoveltySettings(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    days: float = Field(default=30.0, gt=0, description="a video is new for so long after it was published or added")
+    below_viewers: int = Field(default=20, ge=1, description="and while fewer viewers than this have liked it")
+
+
+class NewVideos:
+    """The new ones among the columns of a view; viewers: (V,) int32, how many liked each video of the release."""
+
+    def __init__(self, view: CatalogueView, viewers: np.ndarray, settings: NoveltySettings) -> None:
+        self._view = view
+        # What came after the release had no viewer yet when it was made.
+        self._few = np.ones(len(view.videos), bool)
+        self._few[: len(viewers)] = viewers < settings.below_viewers
+        self._seconds = settings.days * SECONDS_PER_DAY
+        self._seen: tuple[int, float] = (-1, -np.inf)
+        self._columns = np.zeros(0, np.int64)
+
+    def columns(self, now: float) -> np.ndarray:
+        """(n,) int64 columns that are new at a moment (seconds since 1970)."""
+        view = self._view
+        version, looked = self._seen
+        if version != view.version or not 0 <= now - looked < _LOOKS_AGAIN_AFTER_S:
+            since = np.where(np.isnan(view.published_at), view.created_at, view.published_at)
+            self._columns = np.flatnonzero(self._few & view.shown & (since > now - self._seconds) & (since <= now))
+            self._seen = (view.version, now)
+        return self._columns

@@ -1,0 +1,1 @@
+"""Sources of candidates. Each scores with arrays and takes its best; none knows the others."""

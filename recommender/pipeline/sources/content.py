@@ -1,0 +1,156 @@
+"""Candidates that look and sound like what the viewer liked: a search for each interest, and one among new videos.
+
+Interests after Pal et al., PinnerSage: Multi-Modal User Embedding Framework (KDD 2020): likes are clustered (Ward),
+and each cluster is stood for by its medoid, so that nobody's list is about the mean of cooking and football.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from scipy.cluster.hierarchy import fcluster, linkage
+
+from recommender.live_index import LiveIndex
+from recommender.pipeline.sources.best import NOTHING
+from recommender.pipeline.sources.settings import HistorySourceSettings
+from recommender.pipeline.stages import Found, Query
+
+MOST_LIKES = 40
+MOST_INTERESTS = 6
+DISLIKED = 10
+PUSH = 0.5
+
+
+def interests(vectors: np.ndarray, weights: np.ndarray, most: int = MOST_INTERESTS) -> tuple[np.ndarray, np.ndarray]:
+    """What (h, D) normalised vectors with weights (h,) > 0 are about: (rows of medoids (i,), strengths (i,) in 0..1).
+
+    A medoid is the member of its cluster with the highest weighted sum of cosines to the others; the strength of a
+    cluster is the root of its weight, the strongest having 1.
+    """
+    cluster = np.arange(len(vectors))
+    if len(vectors) > most:
+        cluster = fcluster(linkage(vectors, "ward"), most, "maxclust").astype(np.int64) - 1
+    together = cluster[:, None] == cluster[None, :]
+    centrality = np.where(together, vectors @ vectors.T, 0.0) @ weights
+    by_cluster = np.lexsort((-centrality, cluster))
+    medoids = by_cluster[np.unique(cluster[by_cluster], return_index=True)[1]]
+    weight = np.bincount(cluster, weights)
+    return medoids, np.sqrt(weight / weight.max()).astype(np.float32)
+
+
+class _Likes:
+    """The likes of a query that have a vector."""
+
+    def __init__(self, query: Query, index: LiveIndex, half_life: float | None) -> None:
+        columns, weights = query.profile.recent(half_life)
+        columns, weights = columns[:MOST_LIKES], weights[:MOST_LIKES]
+        here, self.vectors = index.vectors(columns)
+        self.rows = np.flatnonzero(here)
+        self.weights = weights[here]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+class ContentSource:
+    """What is near to one of the viewer's interests, pushed away from the disliked."""
+
+    name = "content"
+    last_resort = False
+    personal = True
+
+    def __init__(self, index: LiveIndex, settings: HistorySourceSettings) -> None:
+        self._index = index
+        self._weight = settings.weight
+        self._half_life = settings.half_life_items or None
+
+    def enabled(self, query: Query) -> bool:
+        return query.profile.known and len(self._index) > 0
+
+    def candidates(self, query: Query, eligible: np.ndarray, k: int) -> Found:
+        likes = _Likes(query, self._index, self._half_life)
+        if len(likes) == 0:
+            return NOTHING
+        medoids, strengths = interests(likes.vectors, likes.weights)
+        columns, cosines = self._index.search(likes.vectors[medoids], k, eligible)
+        found, group = np.unique(columns[columns >= 0], return_inverse=True)
+        scores = np.full(len(found), -np.inf, np.float32)
+        np.maximum.at(scores, group, (cosines * strengths[:, None])[columns >= 0])
+        scores -= _push(query, self._index, found)
+        order = np.lexsort((found, -scores))[:k]
+        return Found(found[order], scores[order])
+
+    def weight(self, query: Query) -> float:
+        return self._weight
+
+    def explain(self, query: Query, columns: np.ndarray) -> np.ndarray:
+        return _most_alike(query, self._index, self._half_life, columns)
+
+
+class FreshSource:
+    """New videos that fit the viewer: as near to a like as the viewer's likes are to each other.
+
+    `new_columns` gives, for a moment, the columns of the videos that have had few viewers yet.
+    """
+
+    name = "fresh"
+    last_resort = False
+    personal = True
+
+    def __init__(
+        self, index: LiveIndex, new_columns: Callable[[float], np.ndarray], settings: HistorySourceSettings
+    ) -> None:
+        self._index = index
+        self._new_columns = new_columns
+        self._weight = settings.weight
+        self._half_life = settings.half_life_items or None
+
+    def enabled(self, query: Query) -> bool:
+        return query.profile.known and len(self._index) > 0
+
+    def candidates(self, query: Query, eligible: np.ndarray, k: int) -> Found:
+        columns = self._new_columns(query.now)
+        columns = columns[eligible[columns]]
+        here, vectors = self._index.vectors(columns)
+        columns = columns[here]
+        likes = _Likes(query, self._index, self._half_life)
+        if len(columns) == 0 or len(likes) == 0:
+            return NOTHING
+        nearest = (vectors @ likes.vectors.T).max(axis=1)
+        fits = nearest >= _usual_nearness(likes.vectors)
+        scores = nearest - _push(query, self._index, columns)
+        rows = np.flatnonzero(fits)
+        rows = rows[np.lexsort((columns[rows], -scores[rows]))[:k]]
+        return Found(columns[rows], scores[rows].astype(np.float32))
+
+    def weight(self, query: Query) -> float:
+        return self._weight
+
+    def explain(self, query: Query, columns: np.ndarray) -> np.ndarray:
+        return _most_alike(query, self._index, self._half_life, columns)
+
+
+def _usual_nearness(vectors: np.ndarray) -> float:
+    """How near a viewer's likes (h, D) are to their nearest like, in three of four cases at least; -1 of one like."""
+    if len(vectors) < 2:
+        return -1.0
+    cosines = vectors @ vectors.T
+    np.fill_diagonal(cosines, -1.0)
+    return float(np.quantile(cosines.max(axis=1), 0.25))
+
+
+def _push(query: Query, index: LiveIndex, columns: np.ndarray) -> np.ndarray | float:
+    """What nearness to something disliked takes from the scores of columns."""
+    _, disliked = index.vectors(query.profile.disliked[:DISLIKED])
+    if len(disliked) == 0 or len(columns) == 0:
+        return 0.0
+    _, vectors = index.vectors(columns)
+    return PUSH * np.maximum((vectors @ disliked.T).max(axis=1), 0)
+
+
+def _most_alike(query: Query, index: LiveIndex, half_life: float | None, columns: np.ndarray) -> np.ndarray:
+    behind = np.full(len(columns), -1, np.int64)
+    likes = _Likes(query, index, half_life)
+    here, vectors = index.vectors(columns)
+    if len(likes) and here.any():
+        behind[here] = likes.rows[(vectors @ likes.vectors.T).argmax(axis=1)]
+    return behind

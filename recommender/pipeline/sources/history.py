@@ -1,0 +1,47 @@
+"""Candidates from the viewer's likes: one source for each model that scores from a history."""
+
+import numpy as np
+
+from recommender.models import HistoryModel
+from recommender.pipeline.sources.best import NOTHING, best
+from recommender.pipeline.sources.settings import HistorySourceSettings
+from recommender.pipeline.stages import Found, Query
+
+
+class HistorySource:
+    """What a model of the first `size` columns makes of the likes that still count."""
+
+    last_resort = False
+    personal = True
+
+    def __init__(self, name: str, model: HistoryModel, size: int, settings: HistorySourceSettings) -> None:
+        self.name = name
+        self._model = model
+        self._size = size
+        self._weight = settings.weight
+        self._half_life = settings.half_life_items or None
+
+    def enabled(self, query: Query) -> bool:
+        return query.profile.known
+
+    def candidates(self, query: Query, eligible: np.ndarray, k: int) -> Found:
+        _, columns, weights = self._recent(query)
+        return best(self._model.scores(columns, weights), eligible, k) if len(columns) else NOTHING
+
+    def weight(self, query: Query) -> float:
+        return self._weight
+
+    def explain(self, query: Query, columns: np.ndarray) -> np.ndarray:
+        rows, liked, weights = self._recent(query)
+        behind = np.full(len(columns), -1, np.int64)
+        known = np.flatnonzero(columns < self._size)
+        if len(known) and len(rows):
+            parts = self._model.contributions(liked, weights, columns[known])
+            behind[known] = np.where(parts.max(axis=0) > 0, rows[parts.argmax(axis=0)], -1)
+        return behind
+
+    def _recent(self, query: Query) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(rows of `profile.liked`, their columns, their weights) of the likes that the model knows."""
+        columns, weights = query.profile.recent(self._half_life)
+        rows = np.flatnonzero(columns < self._size)
+        return rows, columns[rows], weights[rows]
