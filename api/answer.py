@@ -196,7 +196,8 @@ class Answer:
         ranked, trace = self._engine.rank(query)
         self._trace.timings_ms |= trace.timings_ms
         self._trace.warnings += trace.warnings
-        if key is not None and not self._restricted() and not self._trace.warnings and self._last_seq is not None:
+        whole = not (self._restricted() or self._trace.warnings or self._engine.view.has_news)
+        if key is not None and whole and self._last_seq is not None:
             self._cache.put(key, Cached(by_number(ranked, self._engine.view), self._last_seq, version))
         return ranked
 

@@ -12,9 +12,9 @@ from data.home import Home
 from data.store import Store
 from recommender.catalogue_view import CatalogueView
 from recommender.engine import Engine
-from recommender.refresh import unpublished_release
 from recommender.release import Release, Releases, load_release
 from recommender.settings import RecommenderSettings
+from recommender.unpublished import unpublished_release
 
 log = logging.getLogger(__name__)
 

@@ -87,6 +87,10 @@ class Interactions:
         names[:] = list(videos)
         return replace(self, videos=names, video=column).take(column >= 0)
 
+    def audience(self) -> np.ndarray:
+        """(V,) int32: how many viewers liked each video."""
+        return np.bincount(self.video[self.signal > 0], minlength=len(self.videos)).astype(np.int32)
+
     def positives(self) -> sp.csr_matrix:
         """(U, V) float32: the signals above 0."""
         liked = self.signal > 0

@@ -96,6 +96,11 @@ class CatalogueView:
                     self.shown[column] = False
             self.version = version
 
+    @property
+    def has_news(self) -> bool:
+        """Whether the catalogue holds videos that `take_news` would name: lists made now may lack them."""
+        return bool(self._news)
+
     def take_news(self) -> list[str]:
         """The ids of videos that have no column here, or may have been encoded anew, since the last call."""
         with self._lock:

@@ -33,9 +33,9 @@ from recommender.pipeline.sources.history import HistorySource
 from recommender.pipeline.sources.popular import PopularSource, TrendingSource
 from recommender.pipeline.stages import Query, Ranked, Source, Trace
 from recommender.profile import Profile, build_profile, profile_of_likes
-from recommender.refresh import unpublished_release
 from recommender.release import Release, ReleaseError, Releases
 from recommender.settings import RecommenderSettings
+from recommender.unpublished import unpublished_release
 
 Similarity = Literal["visual", "cowatch", "both"]
 

@@ -5,7 +5,6 @@ where it stopped, on the same frozen inputs. Gates look at the finished folder b
 release serves until then, and goes on serving when a gate fails.
 """
 
-import hashlib
 import logging
 import secrets
 import shutil
@@ -30,7 +29,7 @@ from recommender import release as parts
 from recommender.fitting import FITS, fit_model
 from recommender.index import VectorIndex
 from recommender.popularity import measure_popularity
-from recommender.release import Release, Releases
+from recommender.release import NO_ENCODER, Releases
 from recommender.settings import RecommenderSettings
 
 log = logging.getLogger(__name__)
@@ -43,7 +42,6 @@ MIN_EMBEDDED = 0.9
 ENOUGH = 0.9
 #: An interrupted run is continued within this time; after it what it froze is too old to publish.
 CONTINUE_WITHIN_S = 3600.0
-NO_ENCODER = "none"
 
 
 class RefreshError(RuntimeError):
@@ -74,28 +72,6 @@ def refresh(store: Store, home: Home, settings: RecommenderSettings | None = Non
             return _Refresh(store, home, settings).run()
     except Timeout:
         raise RefreshError("another refresh is running; wait for it to end") from None
-
-
-def unpublished_release(store: Store, settings: RecommenderSettings) -> Release:
-    """A release in memory for a service that has none yet: the catalogue, and what is popular in it."""
-    videos = [record.id for record in store.catalogue.all()]
-    interactions = load_interactions(store).in_columns(videos)
-    # Bare catalogues differ, and what is cached or paged for one must not be read with the columns of another.
-    name = "none-" + hashlib.sha256(orjson.dumps(videos)).hexdigest()[:8]
-    return Release(
-        id=name,
-        manifest={
-            "id": name,
-            "created_at": time.time(),
-            "encoder": NO_ENCODER,
-            "index": "none",
-            "collaborative": "none",
-        },
-        videos=videos,
-        index=VectorIndex.build(np.zeros((0, 1), np.float32), np.zeros(0, np.int64)),
-        popularity=measure_popularity(interactions, time.time(), settings.popularity),
-        viewers=_count_viewers(interactions),
-    )
 
 
 class _Refresh:
@@ -229,7 +205,7 @@ class _Refresh:
         parts.write_popularity(
             self._folder,
             measure_popularity(interactions, newest, self._settings.popularity),
-            _count_viewers(interactions),
+            interactions.audience(),
         )
         self._state["counts"] = {
             "viewers": len(np.unique(interactions.viewer)),
@@ -318,12 +294,6 @@ def _table_to_serve(store: Store, home: Home) -> EmbeddingTable | None:
                 most,
             )
     return max(tables, key=lambda table: (covered[table.encoder_id], last[table.encoder_id]), default=None)
-
-
-def _count_viewers(interactions: Interactions) -> np.ndarray:
-    """(V,) int32: how many viewers liked each video."""
-    liked = interactions.video[interactions.signal > 0]
-    return np.bincount(liked, minlength=len(interactions.videos)).astype(np.int32)
 
 
 def _recall(index: VectorIndex, queries: int = 100, k: int = 10) -> float:

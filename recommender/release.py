@@ -22,6 +22,7 @@ from recommender.popularity import Popularity
 FORMAT = 2
 MANIFEST = "manifest.json"
 CURRENT = "CURRENT"
+NO_ENCODER = "none"
 
 
 class ReleaseError(RuntimeError):

@@ -105,6 +105,19 @@ class Pipeline:
         started = time.perf_counter()
         with timed(trace, "filters"):
             eligible = self.eligible(query)
+        candidates, ranked = self.fuse(query, eligible, trace, only)
+        if only is None and not query.weights:
+            ranked = self._rerank(query, candidates, ranked, started, trace)
+        if only is None and len(ranked) < query.limit:
+            with timed(trace, "back_fill"):
+                ranked = _back_fill(ranked, eligible, query.limit)
+        return ranked
+
+    def fuse(
+        self, query: Query, eligible: np.ndarray, trace: Trace, only: Collection[str] | None = None
+    ) -> tuple[Candidates, Ranked]:
+        """What the sources find among the eligible ((V,) bool), merged and scored, best first, at most `reserve`."""
+        started = time.perf_counter()
         finds: list[Found] = []
         answered: list[Source] = []
         for source in self.sources:
@@ -116,16 +129,8 @@ class Pipeline:
                 answered.append(source)
         with timed(trace, "score"):
             candidates = _merge(answered, finds)
-            weights = np.array(
-                [query.weights.get(source.name, source.weight(query)) for source in answered], np.float32
-            )
-            kept, ranked = self._best(candidates, self.scorer.parts(query, candidates, weights))
-        if only is None and not query.weights:
-            ranked = self._ranked(query, kept, ranked, started, trace)
-        if only is None and len(ranked) < query.limit:
-            with timed(trace, "back_fill"):
-                ranked = _back_fill(ranked, eligible, query.limit)
-        return ranked
+            weights = _weights(query, answered, finds)
+            return self._best(candidates, self.scorer.parts(query, candidates, weights))
 
     def hydrate(self, query: Query, slate: Ranked, trace: Trace, skip: Collection[str] = ()) -> list[dict[str, Any]]:
         """The fields of each item, from all hydrators but those in `skip`; one that fails is left out and named."""
@@ -189,7 +194,7 @@ class Pipeline:
         trace.found[source.name] = len(found.columns)
         return found
 
-    def _ranked(self, query: Query, candidates: Candidates, fused: Ranked, started: float, trace: Trace) -> Ranked:
+    def _rerank(self, query: Query, candidates: Candidates, fused: Ranked, started: float, trace: Trace) -> Ranked:
         """The best of the fusion in the ranker's order, the others behind them; without a ranker as they are."""
         if self.ranker is None or len(fused) == 0:
             return fused
@@ -221,6 +226,17 @@ class Pipeline:
 
     def _bit(self, name: str) -> int:
         return next(bit for bit, source in enumerate(self.sources) if source.name == name)
+
+
+def _weights(query: Query, sources: Sequence[Source], finds: Sequence[Found]) -> np.ndarray:
+    """(S,) float32: the request's weights, else the sources' own; of impersonal sources times what the personal ones
+    that found something weigh together, so that they count alike whatever is known of the viewer."""
+    own = np.array([source.weight(query) for source in sources], np.float32)
+    personal = np.array([source.personal for source in sources], bool)
+    found = np.array([len(each.columns) > 0 for each in finds], bool)
+    own[~personal] *= own[personal & found].sum() or 1.0
+    asked = [query.weights.get(source.name, weight) for source, weight in zip(sources, own, strict=True)]
+    return np.array(asked, np.float32)
 
 
 def _merge(sources: Sequence[Source], finds: Sequence[Found]) -> Candidates:

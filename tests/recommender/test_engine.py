@@ -6,13 +6,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from data.embeddings import EmbeddingTable
 from data.home import Home
-from data.schema import Video
+from data.schema import MediaFacts, Video
 from data.store import Store
 from recommender.engine import Engine
 from recommender.pipeline.stages import Query, Ranked
 from recommender.refresh import refresh
-from tests.recommender.small_world import GENRES, NOW, PER_GENRE, SETTINGS, watch
+from tests.recommender.small_world import ENCODER, GENRES, NOW, PER_GENRE, SETTINGS, watch
 
 EVERYTHING = len(GENRES) * PER_GENRE
 
@@ -153,6 +154,61 @@ def test_a_takedown_ends_when_it_is_lifted(engine: Engine, world: Store) -> None
     world.catalogue.remove(["space-1"])
     engine.view.update(world.catalogue)
     assert "space-1" not in slate(engine, world)
+
+
+# ---- What came after the release -----------------------------------------------------------------------------
+
+
+def add_encoded(store: Store, home: Home, name: str, like: str) -> None:
+    """A new video that looks like a known one."""
+    table = next(table for table in EmbeddingTable.all(home.embeddings) if table.encoder_id == ENCODER)
+    store.catalogue.upsert([Video(id=name, title=name.title(), labels=["new"], media_path=f"/{name}.mp4")])
+    table.append([name], table.matrix[table.rows_of([like])])
+    store.catalogue.mark_ready(name, ENCODER, MediaFacts())
+
+
+def newest(engine: Engine, store: Store, home: Home) -> Engine:
+    engine.view.update(store.catalogue)
+    return engine.with_newest_videos(store.catalogue, home.embeddings)
+
+
+def test_a_video_added_just_now_is_offered_to_who_likes_its_kind(engine: Engine, world: Store, home: Home) -> None:
+    add_encoded(world, home, "late", like="space-3")
+    engine = newest(engine, world, home)
+    assert "late" in slate(engine, world, "space-viewer-0", 6)
+    assert "late" not in slate(engine, world, "cooking-viewer-0", 5)
+    why = engine.why(ask(engine, world, "space-viewer-0"), "late")
+    assert why["sources"]["content"]["found"] and why["sources"]["fresh"]["found"]
+    assert names(engine, engine.similar("late", ask(engine, world, limit=3)))[0].startswith("space")
+    assert "late" in names(engine, engine.similar("space-3", ask(engine, world, limit=3)))
+    world.catalogue.set_hidden("late", True)
+    engine.view.update(world.catalogue)
+    assert "late" not in slate(engine, world, "space-viewer-0")
+
+
+def test_what_happens_to_a_video_that_came_after_the_release_counts(engine: Engine, world: Store, home: Home) -> None:
+    add_encoded(world, home, "late", like="space-3")
+    watch(world, "anna", ["late"])
+    engine = newest(engine, world, home)
+    listed = slate(engine, world, "anna", 5)
+    assert all(name.startswith("space") for name in listed), "the taste is known from its looks"
+
+
+def test_a_video_encoded_anew_has_its_new_looks_at_once(engine: Engine, world: Store, home: Home) -> None:
+    table = next(table for table in EmbeddingTable.all(home.embeddings) if table.encoder_id == ENCODER)
+    table.append(["space-0"], table.matrix[table.rows_of(["cooking-0"])])
+    world.catalogue.mark_ready("space-0", ENCODER, MediaFacts())
+    engine = newest(engine, world, home)
+    alike = names(engine, engine.similar("space-0", ask(engine, world, limit=3), "visual"))
+    assert all(name.startswith("cooking") for name in alike)
+
+
+def test_without_news_the_engine_stays_the_same(engine: Engine, world: Store, home: Home) -> None:
+    assert newest(engine, world, home) is engine
+    world.catalogue.upsert([Video(id="without-media")])
+    grown = newest(engine, world, home)
+    assert grown is not engine and len(grown.videos) == len(engine.videos) + 1 and newest(grown, world, home) is grown
+    assert "without-media" in slate(grown, world, limit=EVERYTHING + 1)
 
 
 def test_what_the_request_excludes_is_left_out(engine: Engine, world: Store) -> None:

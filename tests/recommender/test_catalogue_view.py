@@ -1,0 +1,74 @@
+"""The catalogue in arrays, kept current, and grown by what came after the release."""
+
+import numpy as np
+import pytest
+
+from data.home import Home
+from data.schema import Video
+from data.store import Store
+from recommender.catalogue_view import LABELS_KEPT, CatalogueView
+
+
+@pytest.fixture
+def view(store: Store) -> CatalogueView:
+    store.catalogue.upsert(
+        Video(id=name, labels=[name, "all"], regions=["DE"] if name == "b" else []) for name in "abc"
+    )
+    return CatalogueView.load(store.catalogue, ["a", "b", "c"])
+
+
+def test_numbers_are_for_ever(view: CatalogueView, store: Store) -> None:
+    numbers = view.numbers.tolist()
+    assert len(set(numbers)) == 3 and min(numbers) > 0
+    store.catalogue.upsert([Video(id="b", title="again")])
+    store.catalogue.remove(["a"])
+    store.catalogue.upsert([Video(id="d"), Video(id="a")])
+    later = CatalogueView.load(store.catalogue, ["d", "c", "b", "a"])
+    assert later.numbers.tolist()[1:] == numbers[::-1] and later.numbers[0] not in numbers
+    assert later.columns_of_numbers(view.numbers).tolist() == [3, 2, 1]
+    assert later.columns_of_numbers(np.array([200, 10_000, -1])).tolist() == [-1] * 3
+
+
+def test_what_came_later_stands_behind_and_nothing_else_changes(view: CatalogueView, store: Store) -> None:
+    assert view.take_news() == []
+    store.catalogue.upsert([Video(id="new", title="New", labels=["fresh", "all"], regions=["AT"], creator="x")])
+    view.update(store.catalogue)
+    assert view.has_news and view.take_news() == ["new"] and not view.has_news
+    view.put_back_news(["new"])
+    assert view.take_news() == ["new"]
+    grown = view.with_videos([store.catalogue.get("new")])
+    assert grown.videos == ["a", "b", "c", "new"] and len(view.videos) == 3
+    assert grown.shown.all() and grown.titles[3] == "New" and grown.creator.tolist() == [-1, -1, -1, 0]
+    assert grown.available_in("AT").tolist() == [True, False, True, True]
+    assert view.available_in("DE").tolist() == [True, True, True]
+    assert grown.with_any_label(["fresh"]).tolist() == [False, False, False, True]
+    assert grown.with_any_label(["all"]).all() and grown.label_counts()["all"] == 4
+    assert grown.columns_of_numbers(grown.numbers).tolist() == [0, 1, 2, 3] and grown.take_news() == []
+    assert grown.opened > view.opened, "what was cached before lacks it"
+
+
+def test_labels_change_what_is_found_by_them(view: CatalogueView, store: Store) -> None:
+    assert view.with_any_label(["a", "nothing"]).tolist() == [True, False, False]
+    store.catalogue.upsert([Video(id="a", labels=["b"])])
+    view.update(store.catalogue)
+    assert view.with_any_label(["a"]).tolist() == [False] * 3
+    assert view.with_any_label(["b"]).tolist() == [True, True, False]
+
+
+def test_a_label_beyond_those_with_a_place_is_found_too(view: CatalogueView, store: Store) -> None:
+    many = [f"label-{number}" for number in range(LABELS_KEPT + 3)]
+    store.catalogue.upsert([Video(id="a", labels=many)])
+    view.update(store.catalogue)
+    assert all(view.with_any_label([label]).tolist() == [True, False, False] for label in many)
+    assert view.label_counts()[many[-1]] == 1
+    store.catalogue.upsert([Video(id="a", labels=many[:2])])
+    view.update(store.catalogue)
+    assert not view.with_any_label([many[-1]]).any()
+
+
+def test_a_removed_video_is_no_news(view: CatalogueView, store: Store, home: Home) -> None:
+    store.catalogue.upsert([Video(id="short-lived")])
+    view.update(store.catalogue)
+    store.catalogue.remove(["short-lived", "c"])
+    view.update(store.catalogue)
+    assert view.take_news() == [] and view.shown.tolist() == [True, True, False]
