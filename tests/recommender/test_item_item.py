@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from recommender.item_item import ItemItemSettings, fit_item_weights
+from recommender.item_item import ItemItemSettings, ItemWeights, fit_item_weights
 
 VIDEOS = 12
 
@@ -62,3 +62,10 @@ def test_a_video_that_nobody_met_scores_nothing(positives: sp.csr_matrix) -> Non
     lonely = sp.hstack([positives, sp.csr_matrix((50, 1), dtype=np.float32)]).tocsr()
     scores = fit_item_weights(lonely).scores(np.array([0, 1]), np.ones(2, np.float32))
     assert scores.shape == (VIDEOS + 1,) and scores[-1] == 0
+
+
+def test_what_is_stored_comes_back_the_same(positives: sp.csr_matrix) -> None:
+    fitted = fit_item_weights(positives, ItemItemSettings(neighbours=4))
+    again = ItemWeights.from_arrays(fitted.arrays())
+    assert all(array.dtype != object for array in fitted.arrays().values())
+    np.testing.assert_array_equal(again.weights.toarray(), fitted.weights.toarray())
