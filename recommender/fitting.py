@@ -13,6 +13,7 @@ from data.interactions import Interactions
 from recommender.collaborative import LatentFactors, fit_factors
 from recommender.item_item import ItemWeights, fit_item_weights
 from recommender.models import HistoryModel
+from recommender.walks import fit_walks
 
 if TYPE_CHECKING:
     from recommender.settings import RecommenderSettings
@@ -32,15 +33,21 @@ def _item_item(interactions: Interactions, settings: "RecommenderSettings") -> H
     return fit_item_weights(interactions.positives(), settings.item_item)
 
 
+def _walks(interactions: Interactions, settings: "RecommenderSettings") -> HistoryModel:
+    return fit_walks(interactions.positives(), settings.walks)
+
+
 #: How each model is fitted; None from one means that it is not for a catalogue of this size.
 FITS: Mapping[str, Fit] = {
     "collaborative": _collaborative,
     "item_item": _item_item,
+    "walks": _walks,
 }
 #: How each is read back.
 KINDS: Mapping[str, type[HistoryModel]] = {
     "collaborative": LatentFactors,
     "item_item": ItemWeights,
+    "walks": ItemWeights,
 }
 
 

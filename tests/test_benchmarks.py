@@ -4,12 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import encode, foldin, imports, neighbours, quality
+from benchmarks import encode, foldin, imports, neighbours
+from benchmarks.quality_tasks import movielens
 from embedder.batch import EmbedSettings
 
 
 def test_the_served_list_on_ml_1m_leave_one_out_is_good_and_far_above_popularity(shared_data: Path) -> None:
-    result = quality.leave_one_out(shared_data / "ml-1m", sources_alone=False)
+    result = movielens.leave_one_out(shared_data / "ml-1m", alone=False)
     assert result["served"]["viewers"] == 6_040
     assert result["served"]["ndcg@10"] >= 0.10
     assert result["models"]["popularity"]["ndcg@10"] == pytest.approx(0.0178, abs=0.0005)

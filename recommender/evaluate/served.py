@@ -1,7 +1,8 @@
 """Measures lists exactly as they are served: every stage of the pipeline, the whole catalogue, one viewer at a time."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -9,37 +10,55 @@ from data.progress import progress
 from data.store import Store
 from recommender.engine import Engine, query_now
 from recommender.evaluate.metrics import bootstrap_interval, ndcg_at_k, recall_at_k
+from recommender.pipeline.stages import Query, Ranked, Trace
 
 
 @dataclass(frozen=True)
 class Served:
-    """Means over `viewers` viewers at cut-off `k`, with a 95 % bootstrap interval of the NDCG."""
+    """What was served to n viewers at cut-off `k`, and how much of it they watched.
+
+    hits: (n, k) bool; relevant: (n,) how many videos were held out for each; viewers: (n,) ids, str objects;
+    shown: how many different videos stood in the lists of a catalogue of `videos`.
+    """
 
     k: int
-    viewers: int
-    ndcg: float
-    ndcg_interval: tuple[float, float]
-    recall: float
-    hit_rate: float
-    coverage: float
+    viewers: np.ndarray
+    hits: np.ndarray
+    relevant: np.ndarray
+    shown: int
+    videos: int
+
+    @cached_property
+    def ndcg(self) -> np.ndarray:
+        """(n,) in 0..1."""
+        return ndcg_at_k(self.hits, self.relevant)
 
     def as_dict(self) -> dict[str, float | list[float] | int]:
+        """Means over the viewers, with a 95 % bootstrap interval of the NDCG."""
         return {
-            f"ndcg@{self.k}": self.ndcg,
-            f"ndcg@{self.k}_95": list(self.ndcg_interval),
-            f"recall@{self.k}": self.recall,
-            f"hit_rate@{self.k}": self.hit_rate,
-            "coverage": self.coverage,
-            "viewers": self.viewers,
+            f"ndcg@{self.k}": float(self.ndcg.mean()),
+            f"ndcg@{self.k}_95": list(bootstrap_interval(self.ndcg)),
+            f"recall@{self.k}": float(recall_at_k(self.hits, self.relevant).mean()),
+            f"hit_rate@{self.k}": float(self.hits.any(axis=1).mean()),
+            "coverage": self.shown / self.videos,
+            "viewers": len(self.viewers),
         }
 
 
 def evaluate_served(
-    engine: Engine, store: Store, held_out: Mapping[str, set[str]], k: int = 10, name: str = "the served list"
+    engine: Engine,
+    store: Store,
+    held_out: Mapping[str, set[str]],
+    k: int = 10,
+    name: str = "the served list",
+    moments: Mapping[str, float] | None = None,
+    sources: Collection[str] | None = None,
 ) -> Served:
     """Serves every viewer of `held_out` (viewer -> videos that followed) from the history in `store` and compares.
 
-    Raises ValueError when no viewer is left with anything held out.
+    moments: when each viewer asks, in seconds since 1970; without them all ask now. sources: the names of those that
+    are asked alone, without ranker and policy; None: all, as they are served. Raises ValueError when no viewer is left
+    with anything held out.
     """
     viewers = [viewer for viewer, videos in held_out.items() if videos]
     if not viewers:
@@ -50,18 +69,17 @@ def evaluate_served(
     with progress(f"evaluate {name}", len(viewers), "viewers") as advance:
         for row, viewer in enumerate(viewers):
             profile = engine.profile(store.events.history(viewer))
-            slate, _ = engine.recommend(query_now(profile, k))
+            query = Query(profile, k, moments[viewer]) if moments else query_now(profile, k)
+            slate = _slate(engine, query, sources)
             wanted = held_out[viewer]
             hits[row, : len(slate)] = [engine.videos[column] in wanted for column in slate.columns]
             shown.update(slate.columns.tolist())
             advance()
-    ndcg = ndcg_at_k(hits, relevant)
-    return Served(
-        k=k,
-        viewers=len(viewers),
-        ndcg=float(ndcg.mean()),
-        ndcg_interval=bootstrap_interval(ndcg),
-        recall=float(recall_at_k(hits, relevant).mean()),
-        hit_rate=float(hits.any(axis=1).mean()),
-        coverage=len(shown) / len(engine.videos),
-    )
+    return Served(k, np.array(viewers, dtype=object), hits, relevant, len(shown), len(engine.videos))
+
+
+def _slate(engine: Engine, query: Query, sources: Collection[str] | None) -> Ranked:
+    if sources is None:
+        return engine.recommend(query)[0]
+    ranked = engine.pipeline.rank(query, Trace(), sources)
+    return ranked.take(np.arange(min(query.limit, len(ranked))))

@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 from sklearn.metrics import ndcg_score
 
 from data.home import Home
+from data.schema import Video
 from data.store import Store
 from recommender.engine import Engine, query_now
-from recommender.evaluate.metrics import bootstrap_interval, ndcg_at_k, recall_at_k
+from recommender.evaluate.metrics import bootstrap_interval, ndcg_at_k, paired_interval, recall_at_k
 from recommender.evaluate.served import evaluate_served
 from recommender.refresh import refresh
 from tests.recommender.small_world import SETTINGS, watch
@@ -61,9 +62,38 @@ def test_served_lists_are_measured_as_they_are_served(world: Store, home: Home) 
     }
     measured = evaluate_served(engine, world, held_out, k=5)
     ndcg = (1 + 1 / 2) / (1 + 1 / np.log2(3))
-    assert (measured.viewers, measured.k) == (2, 5)
-    assert measured.ndcg == pytest.approx(ndcg / 2) and measured.recall == 0.5 and measured.hit_rate == 0.5
-    assert measured.coverage == pytest.approx(len(shown) / 30)
-    assert measured.as_dict()["ndcg@5"] == measured.ndcg
+    assert (measured.viewers.tolist(), measured.k) == (["anna", "ben"], 5)
+    assert measured.ndcg.tolist() == pytest.approx([ndcg, 0])
+    figures = measured.as_dict()
+    assert (figures["recall@5"], figures["hit_rate@5"], figures["viewers"]) == (0.5, 0.5, 2)
+    assert figures["ndcg@5"] == pytest.approx(ndcg / 2) and figures["coverage"] == pytest.approx(len(shown) / 30)
     with pytest.raises(ValueError, match="nothing was held out"):
         evaluate_served(engine, world, {"anna": set()})
+
+
+def test_a_source_may_be_measured_alone_and_at_another_moment(world: Store, home: Home) -> None:
+    watch(world, "anna", ["space-0", "space-1"])
+    refresh(world, home, SETTINGS)
+    engine = Engine.open(home, world, SETTINGS)
+    (only,) = (source for source in engine.pipeline.sources if source.name == "content")
+    query = query_now(engine.profile(world.events.history("anna")), 5)
+    best = only.candidates(query, engine.pipeline.eligible(query), 5).columns[0]
+    held_out = {"anna": {engine.videos[best]}}
+    assert evaluate_served(engine, world, held_out, k=5, sources={"content"}).ndcg.tolist() == [1.0]
+    world.catalogue.upsert(
+        [Video(id=engine.videos[best], media_path=f"/{engine.videos[best]}.mp4", available_until=query.now + 60)]
+    )
+    engine.view.update(world.catalogue)
+    for moment, found in ((query.now, 1), (query.now + 61, 0)):
+        measured = evaluate_served(engine, world, held_out, k=5, sources={"content"}, moments={"anna": moment})
+        assert measured.hits.sum() == found
+
+
+def test_a_paired_interval_is_of_the_differences_and_counts_a_viewer_once() -> None:
+    rng = np.random.default_rng(0)
+    theirs = rng.random(400)
+    ours = theirs + 0.1 + 0.01 * rng.normal(size=400)
+    low, high = paired_interval(ours, theirs)
+    assert 0.09 < low < 0.1 < high < 0.11
+    repeated = paired_interval(np.tile(ours, 5), np.tile(theirs, 5), np.tile(np.arange(400), 5))
+    assert repeated[1] - repeated[0] == pytest.approx(high - low, rel=0.15), "copies of a viewer tell nothing new"
