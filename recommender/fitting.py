@@ -13,6 +13,7 @@ from data.interactions import Interactions
 from recommender.collaborative import LatentFactors, fit_factors
 from recommender.item_item import ItemWeights, fit_item_weights
 from recommender.models import HistoryModel
+from recommender.sequential import fit_transitions
 from recommender.walks import fit_walks
 
 if TYPE_CHECKING:
@@ -37,17 +38,23 @@ def _walks(interactions: Interactions, settings: "RecommenderSettings") -> Histo
     return fit_walks(interactions.positives(), settings.walks)
 
 
+def _sequential(interactions: Interactions, settings: "RecommenderSettings") -> HistoryModel:
+    return fit_transitions(interactions, settings.sequential)
+
+
 #: How each model is fitted; None from one means that it is not for a catalogue of this size.
 FITS: Mapping[str, Fit] = {
     "collaborative": _collaborative,
     "item_item": _item_item,
     "walks": _walks,
+    "sequential": _sequential,
 }
 #: How each is read back.
 KINDS: Mapping[str, type[HistoryModel]] = {
     "collaborative": LatentFactors,
     "item_item": ItemWeights,
     "walks": ItemWeights,
+    "sequential": ItemWeights,
 }
 
 

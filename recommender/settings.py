@@ -10,6 +10,7 @@ from recommender.pipeline import PipelineSettings
 from recommender.pipeline.sources.settings import SourcesSettings
 from recommender.popularity import PopularitySettings
 from recommender.profile import ProfileSettings
+from recommender.sequential import TransitionSettings
 from recommender.walks import WalkSettings
 
 
@@ -20,6 +21,7 @@ class RecommenderSettings(BaseModel):
     collaborative: CollaborativeSettings = Field(default_factory=CollaborativeSettings)
     item_item: ItemItemSettings = Field(default_factory=ItemItemSettings)
     walks: WalkSettings = Field(default_factory=WalkSettings)
+    sequential: TransitionSettings = Field(default_factory=TransitionSettings)
     popularity: PopularitySettings = Field(default_factory=PopularitySettings)
     profile: ProfileSettings = Field(default_factory=ProfileSettings)
     novelty: NoveltySettings = Field(default_factory=NoveltySettings)

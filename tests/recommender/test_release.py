@@ -19,7 +19,9 @@ FILES = [
     "index.npz",
     "item_item.npz",
     "popularity.npz",
+    "sequential.npz",
     "videos.json",
+    "walks.npz",
 ]
 
 
@@ -54,7 +56,7 @@ def test_a_release_holds_what_its_manifest_says(releases: Releases, world: Store
     assert release.models["item_item"].weights.shape == (30, 30)
     assert set(release.popularity.countries) == {"DE", "US", "FR"}
     assert (manifest["encoder"], manifest["index"]) == (ENCODER, f"flat/{DIM}")
-    assert manifest["collaborative"] == "collaborative+item_item"
+    assert manifest["collaborative"] == "collaborative+item_item+walks+sequential"
     assert manifest["counts"] == {"videos": 30, "embeddings": 30, "viewers": 24, "interactions": 120}
     assert manifest["until_seq"] == world.events.last_seq()
 
