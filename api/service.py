@@ -23,6 +23,7 @@ from data.schema import Event, first_error
 from data.store import Store
 from recommender.engine import Engine
 from recommender.pipeline.stages import Query, Trace
+from recommender.why import why
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +74,7 @@ class Service:
         engine = self.current_engine()
         profile = engine.profile(self.store.events.history(asked.user_id))
         try:
-            found = engine.why(Query(profile, 100, time.time(), country=asked.country), asked.video_id)
+            found = why(engine, Query(profile, 100, time.time(), country=asked.country), asked.video_id)
         except KeyError:
             raise self._unknown_video(asked.video_id) from None
         return {"user_id": asked.user_id, **found, "release": release_facts(engine)}

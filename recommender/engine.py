@@ -1,4 +1,4 @@
-"""The engine: one release behind a few questions - what next, what is similar, why. Knows no HTTP and no cache.
+"""The engine: one release behind a few questions - what next, what is similar. Knows no HTTP and no cache.
 
 An engine belongs to one release and never changes it; a service that wants a newer release opens a new engine and
 lets requests that have begun end on the old one.
@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -190,51 +190,6 @@ class Engine:
         columns, cosines = index.search(vector[None], query.limit, self.pipeline.eligible(query))
         found = columns[0] >= 0
         return Ranked(columns[0][found], cosines[0][found], np.zeros(int(found.sum()), np.uint32))
-
-    # ---- Why -----------------------------------------------------------------------------------------------
-
-    def why(self, query: Query, video_id: str) -> dict[str, Any]:
-        """What happens to one video in this request: which source finds it at which rank, which filter removes it,
-        its place in the list. Raises KeyError when this release does not know the video."""
-        column = self.column_of[video_id]
-        eligible = self.pipeline.eligible(query)
-        eligible[column] = True
-        found: dict[str, Any] = {}
-        for source in self.pipeline.sources:
-            quota = getattr(self.settings.sources, source.name).candidates
-            if not source.enabled(query):
-                found[source.name] = {"found": False, "because": "the source has nothing to say to this viewer"}
-                continue
-            try:
-                candidates = source.candidates(query, eligible, quota)
-            except Exception as error:
-                found[source.name] = {"found": False, "because": f"the source failed: {error}"}
-                continue
-            place = np.flatnonzero(candidates.columns == column)
-            if len(place) == 0:
-                found[source.name] = {
-                    "found": False,
-                    "because": f"not among its best {quota}",
-                }
-                continue
-            behind = int(source.explain(query, np.array([column]))[0])
-            found[source.name] = {
-                "found": True,
-                "rank": int(place[0]) + 1,
-                "score": float(candidates.scores[place[0]]),
-                "weight": query.weights.get(source.name, source.weight(query)),
-                "because_of": self.videos[int(query.profile.liked[behind])] if behind >= 0 else None,
-            }
-        ranked, trace = self.rank(query)
-        place = np.flatnonzero(ranked.columns == column)
-        return {
-            "video_id": video_id,
-            "sources": found,
-            "removed_by": self.pipeline.removed_by(query, column),
-            "rank": int(place[0]) + 1 if len(place) else None,
-            "score": float(ranked.scores[place[0]]) if len(place) else None,
-            "warnings": trace.warnings,
-        }
 
 
 def query_now(profile: Profile, limit: int = 20) -> Query:

@@ -98,12 +98,13 @@ def search(text: str, limit: LimitOption = 10, json: JsonOption = False) -> None
 def why(user: str, video: str, json: JsonOption = False) -> None:
     """Say why a video is in a viewer's list, or what keeps it out."""
     from recommender.pipeline.stages import Query
+    from recommender.why import why as explained
 
     work = Workspace()
     engine = work.engine
     query = Query(engine.profile(work.store.events.history(user)), 100, time.time())
     try:
-        found = engine.why(query, video)
+        found = explained(engine, query, video)
     except KeyError:
         raise typer.BadParameter(f"the served release has no video {video!r}; see `watchnext videos list`") from None
     rows: list[tuple[object, object]] = [(f"source {name}", _facts(facts)) for name, facts in found["sources"].items()]

@@ -105,7 +105,9 @@ class Pipeline:
         started = time.perf_counter()
         with timed(trace, "filters"):
             eligible = self.eligible(query)
-        candidates, ranked = self.fuse(query, eligible, trace, only)
+        candidates = self.gather(query, eligible, trace, only)
+        with timed(trace, "score"):
+            candidates, ranked = self.fuse(query, candidates)
         if only is None and not query.weights:
             ranked = self._rerank(query, candidates, ranked, started, trace)
         if only is None and len(ranked) < query.limit:
@@ -113,10 +115,10 @@ class Pipeline:
                 ranked = _back_fill(ranked, eligible, query.limit)
         return ranked
 
-    def fuse(
+    def gather(
         self, query: Query, eligible: np.ndarray, trace: Trace, only: Collection[str] | None = None
-    ) -> tuple[Candidates, Ranked]:
-        """What the sources find among the eligible ((V,) bool), merged and scored, best first, at most `reserve`."""
+    ) -> Candidates:
+        """What the sources find among the eligible ((V,) bool), merged."""
         started = time.perf_counter()
         finds: list[Found] = []
         answered: list[Source] = []
@@ -127,10 +129,21 @@ class Pipeline:
             if found is not None:
                 finds.append(found)
                 answered.append(source)
-        with timed(trace, "score"):
-            candidates = _merge(answered, finds)
-            weights = _weights(query, answered, finds)
-            return self._best(candidates, self.scorer.parts(query, candidates, weights))
+        with timed(trace, "merge"):
+            return _merge(answered, finds, _weights(query, answered, finds))
+
+    def fuse(self, query: Query, candidates: Candidates) -> tuple[Candidates, Ranked]:
+        """The best candidates by the sum of their parts, at most `reserve`, as they were and as they are scored.
+
+        A source is named behind an item when a tenth of the score is its part.
+        """
+        parts = self.scorer.parts(query, candidates)
+        scores = parts.sum(axis=0)
+        order = np.lexsort((candidates.columns, -scores))[: self.settings.reserve]
+        bits = np.array([1 << self._bit(name) for name in candidates.sources], np.int64)
+        behind = (parts > 0) & (parts >= NAMED_FROM_SHARE * scores)
+        ranked = Ranked(candidates.columns[order], scores[order], (behind.T @ bits)[order].astype(np.uint32))
+        return candidates.take(order), ranked
 
     def hydrate(self, query: Query, slate: Ranked, trace: Trace, skip: Collection[str] = ()) -> list[dict[str, Any]]:
         """The fields of each item, from all hydrators but those in `skip`; one that fails is left out and named."""
@@ -215,15 +228,6 @@ class Pipeline:
         rows = np.concatenate([order, np.arange(len(best), len(fused))])
         return replace(fused.take(rows), scores=np.concatenate([scores[order], behind]).astype(np.float32))
 
-    def _best(self, candidates: Candidates, parts: np.ndarray) -> tuple[Candidates, Ranked]:
-        """The highest sums of parts; a source is named behind an item when a tenth of the score is its part."""
-        scores = parts.sum(axis=0)
-        order = np.lexsort((candidates.columns, -scores))[: self.settings.reserve]
-        bits = np.array([1 << self._bit(name) for name in candidates.sources], np.int64)
-        behind = (parts > 0) & (parts >= NAMED_FROM_SHARE * scores)
-        ranked = Ranked(candidates.columns[order], scores[order], (behind.T @ bits)[order].astype(np.uint32))
-        return candidates.take(order), ranked
-
     def _bit(self, name: str) -> int:
         return next(bit for bit, source in enumerate(self.sources) if source.name == name)
 
@@ -239,7 +243,7 @@ def _weights(query: Query, sources: Sequence[Source], finds: Sequence[Found]) ->
     return np.array(asked, np.float32)
 
 
-def _merge(sources: Sequence[Source], finds: Sequence[Found]) -> Candidates:
+def _merge(sources: Sequence[Source], finds: Sequence[Found], weights: np.ndarray) -> Candidates:
     parts = [found.columns for found in finds] or [np.zeros(0, np.int64)]
     columns, place = np.unique(np.concatenate(parts), return_inverse=True)
     scores = np.array([found.of(columns) for found in finds], np.float32).reshape(len(finds), len(columns))
@@ -249,7 +253,7 @@ def _merge(sources: Sequence[Source], finds: Sequence[Found]) -> Candidates:
         end = start + len(found.columns)
         ranks[row, place[start:end]] = np.arange(1, len(found.columns) + 1)
         start = end
-    return Candidates(columns, tuple(source.name for source in sources), ranks, scores)
+    return Candidates(columns, tuple(source.name for source in sources), weights, ranks, scores)
 
 
 def _back_fill(ranked: Ranked, eligible: np.ndarray, wanted: int) -> Ranked:

@@ -16,6 +16,6 @@ class ReciprocalRankFusion:
     def __init__(self, constant: float = 60.0) -> None:
         self._constant = constant
 
-    def parts(self, query: Query, candidates: Candidates, weights: np.ndarray) -> np.ndarray:
-        found = candidates.ranks > 0
-        return np.where(found, weights[:, None] / (self._constant + candidates.ranks), 0.0).astype(np.float32)
+    def parts(self, query: Query, candidates: Candidates) -> np.ndarray:
+        weighted = candidates.weights[:, None] / (self._constant + candidates.ranks)
+        return np.where(candidates.ranks > 0, weighted, 0.0).astype(np.float32)

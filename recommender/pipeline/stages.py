@@ -3,7 +3,7 @@
 filters -> sources -> merge -> scorer -> selector -> hydrators. Everything is arrays over the columns of one release.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -53,16 +53,17 @@ class Found:
 
 @dataclass(frozen=True)
 class Candidates:
-    """The merged finds of S sources: columns (n,) int64; ranks (S, n) int32, 1 is best and 0 is not found by it;
-    scores (S, n) float32, of every source for every candidate, NaN where it has none."""
+    """The merged finds of S sources: columns (n,) int64; weights (S,) float32 of the sources; ranks (S, n) int32, 1 is
+    best and 0 is not found by it; scores (S, n) float32, of every source for every candidate, NaN where it has none."""
 
     columns: np.ndarray
     sources: tuple[str, ...]
+    weights: np.ndarray
     ranks: np.ndarray
     scores: np.ndarray
 
     def take(self, rows: np.ndarray) -> "Candidates":
-        return Candidates(self.columns[rows], self.sources, self.ranks[:, rows], self.scores[:, rows])
+        return replace(self, columns=self.columns[rows], ranks=self.ranks[:, rows], scores=self.scores[:, rows])
 
 
 @dataclass(frozen=True)
@@ -125,8 +126,8 @@ class Scorer(Protocol):
 
     name: str
 
-    def parts(self, query: Query, candidates: Candidates, weights: np.ndarray) -> np.ndarray:
-        """(S, n) float32: what each source adds to each score, higher is better; weights: (S,) of the sources."""
+    def parts(self, query: Query, candidates: Candidates) -> np.ndarray:
+        """(S, n) float32: what each source adds to each score, higher is better."""
 
 
 class Ranker(Protocol):

@@ -13,6 +13,7 @@ from data.store import Store
 from recommender.engine import Engine
 from recommender.pipeline.stages import Query, Ranked
 from recommender.refresh import refresh
+from recommender.why import why
 from tests.recommender.small_world import ENCODER, GENRES, NOW, PER_GENRE, SETTINGS, watch
 
 EVERYTHING = len(GENRES) * PER_GENRE
@@ -125,7 +126,7 @@ def test_a_forbidden_video_shows_on_no_path(
     assert "space-1" not in slate(engine, world, **request_fields), "nor for an unknown viewer"
     assert "space-1" not in names(engine, engine.select(query, cached)), "nor out of a cache"
     assert "space-1" not in names(engine, engine.similar("space-0", query))
-    assert engine.why(query, "space-1")["removed_by"] == [removed_by]
+    assert why(engine, query, "space-1")["removed_by"] == [removed_by]
     bare = Engine.open(Home.at(home.root / "without a release"), world, SETTINGS)
     assert bare.release.id.startswith("none-")
     assert "space-1" not in slate(bare, world, **request_fields)
@@ -177,8 +178,8 @@ def test_a_video_added_just_now_is_offered_to_who_likes_its_kind(engine: Engine,
     engine = newest(engine, world, home)
     assert "late" in slate(engine, world, "space-viewer-0", 6)
     assert "late" not in slate(engine, world, "cooking-viewer-0", 5)
-    why = engine.why(ask(engine, world, "space-viewer-0"), "late")
-    assert why["sources"]["content"]["found"] and why["sources"]["fresh"]["found"]
+    said = why(engine, ask(engine, world, "space-viewer-0"), "late")["sources"]
+    assert said["content"]["found"] and said["fresh"]["found"] and not said["collaborative"]["found"]
     assert names(engine, engine.similar("late", ask(engine, world, limit=3)))[0].startswith("space")
     assert "late" in names(engine, engine.similar("space-3", ask(engine, world, limit=3)))
     world.catalogue.set_hidden("late", True)
@@ -248,18 +249,18 @@ def test_why_names_the_source_its_rank_and_the_place_in_the_list(engine: Engine,
     watch(world, "anna", ["space-0"])
     query = ask(engine, world, "anna", EVERYTHING)
     place = slate(engine, world, "anna").index("space-5")
-    answer = engine.why(query, "space-5")
+    answer = why(engine, query, "space-5")
     assert answer["removed_by"] == [] and answer["rank"] == place + 1
     found = {name: source for name, source in answer["sources"].items() if source["found"]}
     assert {"collaborative", "item_item", "content", "popular"} <= set(found)
     assert found["content"]["because_of"] == found["collaborative"]["because_of"] == "space-0"
     score = sum(source["weight"] / (60 + source["rank"]) for source in found.values())
     assert answer["score"] == pytest.approx(score, rel=1e-5)
-    watched = engine.why(query, "space-0")
+    watched = why(engine, query, "space-0")
     assert watched["removed_by"] == ["watched"] and watched["rank"] is None
-    assert not engine.why(ask(engine, world), "space-0")["sources"]["content"]["found"]
+    assert not why(engine, ask(engine, world), "space-0")["sources"]["content"]["found"]
     with pytest.raises(KeyError):
-        engine.why(query, "unknown")
+        why(engine, query, "unknown")
 
 
 def test_reasons_name_a_watched_video_of_the_same_kind(engine: Engine, world: Store) -> None:

@@ -1,0 +1,50 @@
+"""Why a video is in a list, or is not: which source finds it at which rank, which filter removes it, its place."""
+
+from typing import Any
+
+import numpy as np
+
+from recommender.engine import Engine
+from recommender.pipeline.stages import Candidates, Query, Source, Trace
+
+
+def why(engine: Engine, query: Query, video_id: str) -> dict[str, Any]:
+    """What happens to one video in a request, stage by stage, with numbers.
+
+    Raises KeyError when the catalogue of the engine does not know the video.
+    """
+    column = engine.column_of[video_id]
+    pipeline = engine.pipeline
+    # A filter that removes it must not hide who would have found it.
+    eligible = pipeline.eligible(query)
+    eligible[column] = True
+    trace = Trace()
+    candidates = pipeline.gather(query, eligible, trace)
+    ranked, _ = engine.rank(query)
+    place = np.flatnonzero(ranked.columns == column)
+    return {
+        "video_id": video_id,
+        "sources": {source.name: _said_by(engine, source, query, candidates, column) for source in pipeline.sources},
+        "removed_by": pipeline.removed_by(query, column),
+        "rank": int(place[0]) + 1 if len(place) else None,
+        "score": float(ranked.scores[place[0]]) if len(place) else None,
+        "warnings": trace.warnings,
+    }
+
+
+def _said_by(engine: Engine, source: Source, query: Query, candidates: Candidates, column: int) -> dict[str, Any]:
+    if source.name not in candidates.sources:
+        return {"found": False, "because": "the source was left out or has nothing to say to this viewer"}
+    row = candidates.sources.index(source.name)
+    place = np.flatnonzero(candidates.columns == column)
+    if len(place) == 0 or candidates.ranks[row, place[0]] == 0:
+        quota = getattr(engine.settings.sources, source.name).candidates
+        return {"found": False, "because": f"not among its best {quota}"}
+    behind = int(source.explain(query, np.array([column]))[0])
+    return {
+        "found": True,
+        "rank": int(candidates.ranks[row, place[0]]),
+        "score": float(candidates.scores[row, place[0]]),
+        "weight": float(candidates.weights[row]),
+        "because_of": engine.videos[int(query.profile.liked[behind])] if behind >= 0 else None,
+    }
