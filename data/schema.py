@@ -1,4 +1,4 @@
-"""The words of the house as types: videos, events, and what an event says about taste.
+"""The words of the house as types: videos, events, what an event says about taste, and editors' rules.
 
 Everything that enters (HTTP, files, the demo) is validated by these models, and everything that learns from
 events reads the one signal table below. This room knows nothing of SQL, files or HTTP.
@@ -241,6 +241,64 @@ class Event(BaseModel):
         if SIGNALS[self.type].takes_value and self.value is None:
             raise ValueError(f"value is required for {self.type.value} events: a fraction from 0 to 1")
         return self
+
+
+# ---- Rules -------------------------------------------------------------------------------------------------
+
+
+class RuleKind(StrEnum):
+    PIN = "pin"  # stands at `position`
+    BOOST = "boost"  # its score is multiplied by `factor`; below 1 that pushes it down
+    BLOCK = "block"  # is not shown
+
+
+class Rule(BaseModel):
+    """What an editor wants of the lists: a pin, boost or block of exactly one video, label, creator or series.
+
+    It holds from `from` (included) until `until` (excluded), on one surface or all, in one country or all.
+    """
+
+    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+
+    kind: RuleKind
+    video: Identifier | None = None
+    label: Label | None = None
+    creator: Identifier | None = None
+    series: Identifier | None = None
+    factor: float | None = Field(default=None, gt=0, le=1e6, allow_inf_nan=False, description="of a boost")
+    position: int | None = Field(default=None, ge=1, le=1_000, description="of a pin; 1 is the first place")
+    surface: Identifier | None = None
+    country: Country | None = None
+    from_: Timestamp | None = Field(default=None, alias="from")
+    until: Timestamp | None = None
+    note: Annotated[str, StringConstraints(strip_whitespace=True, max_length=500, pattern=_NO_NUL)] = ""
+
+    @property
+    def target(self) -> tuple[str, str]:
+        """What it is about: ("video" | "label" | "creator" | "series", its name)."""
+        return next((name, value) for name in RULE_TARGETS if (value := getattr(self, name)) is not None)
+
+    @model_validator(mode="after")
+    def _is_complete(self) -> "Rule":
+        if sum(getattr(self, name) is not None for name in RULE_TARGETS) != 1:
+            raise ValueError(f"a rule is about exactly one of {', '.join(RULE_TARGETS)}")
+        for name, kind in (("factor", RuleKind.BOOST), ("position", RuleKind.PIN)):
+            given = getattr(self, name) is not None
+            if given != (self.kind == kind):
+                raise ValueError(f"a {self.kind.value} has no {name}" if given else f"a {kind.value} needs a {name}")
+        if self.from_ is not None and self.until is not None and self.from_ >= self.until:
+            raise ValueError("until must be later than from")
+        return self
+
+
+RULE_TARGETS = ("video", "label", "creator", "series")
+
+
+class RuleRecord(Rule):
+    """A rule as it is kept."""
+
+    id: str
+    created_at: float
 
 
 def first_error(error: ValidationError) -> tuple[str, str]:

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
-from api.cli import ask, bench, demo, doctor, events, keys, labels, releases, serving, videos
+from api.cli import ask, bench, demo, doctor, events, keys, labels, releases, rules, serving, videos
 from api.cli.workspace import HOME_VARIABLE, known_problems
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ app.add_typer(videos.app, name="videos")
 app.add_typer(events.app, name="events")
 app.add_typer(labels.app, name="labels")
 app.add_typer(releases.app, name="releases")
+app.add_typer(rules.app, name="rules")
 app.add_typer(keys.app, name="keys")
 app.command()(demo.demo)
 app.command()(doctor.doctor)

@@ -1,8 +1,8 @@
-"""The database: the truth about videos, events and keys. The only room that knows SQLAlchemy.
+"""The database: the truth about videos, events, keys and rules. The only room that knows SQLAlchemy.
 
 SQLite (WAL) by default, PostgreSQL by URL, from the same code. What was acknowledged was committed before.
-`Store` opens and migrates; `store.catalogue`, `store.events` and `store.keys` read and write. Nothing here
-knows encoders, models or HTTP.
+`Store` opens and migrates; `store.catalogue`, `store.events`, `store.keys` and `store.rules` read and write. Nothing
+here knows encoders, models or HTTP.
 """
 
 from contextlib import AbstractContextManager, nullcontext
@@ -15,8 +15,9 @@ from filelock import FileLock
 from data.store.catalogue import Catalogue
 from data.store.events import EventLog
 from data.store.keys import ApiKeys
+from data.store.rules import Rules
 
-__all__ = ["ApiKeys", "Catalogue", "DatabaseError", "EventLog", "Store", "StoreError"]
+__all__ = ["ApiKeys", "Catalogue", "DatabaseError", "EventLog", "Rules", "Store", "StoreError"]
 
 #: What reading and writing raise when the database is away, busy for too long or damaged.
 DatabaseError = sa.exc.OperationalError
@@ -66,6 +67,10 @@ class Store:
     @cached_property
     def keys(self) -> ApiKeys:
         return ApiKeys(self.engine)
+
+    @cached_property
+    def rules(self) -> Rules:
+        return Rules(self.engine)
 
     def state_for(self, user_id: str) -> tuple[int, int]:
         """(catalogue version, number of this viewer's newest event but impressions): what an answer depends on."""

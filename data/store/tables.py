@@ -97,3 +97,23 @@ api_keys = sa.Table(
     sa.Column("created_at", sa.Double, nullable=False),
     sa.Column("revoked_at", sa.Double),
 )
+
+rules = sa.Table(
+    "rules",
+    metadata,
+    sa.Column("id", sa.String(32), primary_key=True),
+    sa.Column("kind", sa.String(10), nullable=False),
+    # Exactly one of the four is set.
+    sa.Column("video", sa.String(200)),
+    sa.Column("label", sa.String(100)),
+    sa.Column("creator", sa.String(200)),
+    sa.Column("series", sa.String(200)),
+    sa.Column("factor", sa.Double),
+    sa.Column("position", sa.Integer),
+    sa.Column("surface", sa.String(200)),
+    sa.Column("country", sa.String(2)),
+    sa.Column("valid_from", sa.Double),
+    sa.Column("valid_until", sa.Double),
+    sa.Column("note", sa.Text, nullable=False),
+    sa.Column("created_at", sa.Double, nullable=False),
+)

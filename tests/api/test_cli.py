@@ -114,6 +114,12 @@ def test_a_table_of_events_is_mapped_and_bad_rows_are_kept_aside(run: Run, tmp_p
         (["similar", "x"], "no video 'x'"),
         (["keys", "create", "me", "--role", "king"], "role must be one of"),
         (["keys", "revoke", "x"], "no live key"),
+        (["rules", "add", "hide", "--video", "x"], "'pin', 'boost' or 'block'"),
+        (["rules", "add", "block"], "exactly one of video, label, creator, series"),
+        (["rules", "add", "boost", "--label", "x"], "a boost needs a factor"),
+        (["rules", "add", "block", "--label", "x", "--from", "soon"], "from: 'soon' is not a time"),
+        (["rules", "add", "pin", "--video", "x", "--position", "1"], "no video 'x'"),
+        (["rules", "remove", "x"], "no rule 'x'"),
         (["bench", "nothing"], "no benchmark 'nothing'"),
         (["serve", "--host", "0.0.0.0"], "no API key is configured"),
         (["serve", "--port", "70000"], "65535"),
@@ -148,6 +154,22 @@ def test_keys_are_shown_once_and_listed_without_their_secret(run: Run, home: Hom
     assert secret not in listed and "front end" in listed
     assert secret.encode() not in (home.root / "watchnext.db").read_bytes()
     fine(run("keys", "revoke", json.loads(listed)["items"][0]["id"]))
+
+
+def test_rules_are_added_listed_and_removed(run_here: Run) -> None:
+    dates = ["--from", "2026-02-01", "--until", "2026-03-01T12:00:00Z"]
+    added = json.loads(
+        fine(
+            run_here("rules", "add", "boost", "--label", "Comedy", "--factor", 1.5, *dates, "--country", "de", "--json")
+        )
+    )
+    assert "pin creator ann at 2" in fine(run_here("rules", "add", "pin", "--creator", "ann", "--position", 2))
+    items = json.loads(fine(run_here("rules", "list", "--json")))["items"]
+    assert items[0] == added and [each["kind"] for each in items] == ["boost", "pin"]
+    assert (added["country"], added["from"], added["until"]) == ("DE", "2026-02-01T00:00:00Z", "2026-03-01T12:00:00Z")
+    assert "boost label Comedy by 1.5" in fine(run_here("rules", "list"))
+    fine(run_here("rules", "remove", added["id"]))
+    assert [each["id"] for each in json.loads(fine(run_here("rules", "list", "--json")))["items"]] == [items[1]["id"]]
 
 
 def test_the_doctor_names_every_part_and_what_is_missing(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
