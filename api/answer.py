@@ -17,15 +17,21 @@ from api.cursors import Cursor, read_cursor, write_cursor
 from api.engines import EngineKeeper
 from api.packing import by_column, by_number
 from api.schemas import RecommendationRequest
+from data.schema import EventType
 from data.store import Store
 from data.store.events import History
 from recommender.engine import Engine
+from recommender.pipeline import timed
 from recommender.pipeline.hydrators import Reasons
-from recommender.pipeline.stages import Query, Ranked, Trace
+from recommender.pipeline.stages import Query, Ranked, Shown, Trace
+from recommender.policy import Slate
+from recommender.policy.exploration import seed_of
+from recommender.policy.fatigue import DAY_S, unclicked_showings
 from recommender.profile import Profile, nobody
 
 log = logging.getLogger(__name__)
 
+SEED_LASTS_S = 600.0
 NO_REASONS = (Reasons.name,)
 NOBODY = nobody()
 
@@ -39,7 +45,7 @@ def release_facts(engine: Engine) -> dict[str, Any]:
 def items_of(
     engine: Engine,
     query: Query,
-    slate: Ranked,
+    slate: Shown,
     trace: Trace,
     *,
     shown: int = 0,
@@ -86,14 +92,17 @@ class Answer:
             ranked, shown = self._after_cursor(self._asked.cursor)
         else:
             ranked = self._candidates()
-        query = self._query()
-        rest = self._engine.allowed(query, ranked)
-        slate = rest.take(self._engine.pipeline.selector.select(query, rest))
-        left = rest.take(np.flatnonzero(~np.isin(rest.columns, slate.columns)))
         wants_reasons = self._asked.reasons and "reasons" in self._asked.include
+        with_history = wants_reasons or self._engine.slates.needs_history
+        query = self._with_showings(self._query())
+        query = self._with_history(query) if with_history else query
+        rest = self._engine.allowed(query, ranked)
+        with timed(self._trace, "policy"):
+            slate = self._engine.select(query, rest, closed=not with_history)
+        left = rest.take(np.flatnonzero(~np.isin(rest.columns, slate.columns)))
         items = items_of(
             self._engine,
-            self._with_history(query) if wants_reasons else query,
+            query,
             slate,
             self._trace,
             shown=shown,
@@ -112,6 +121,7 @@ class Answer:
             "fallback": self._fallback(slate),
             "warnings": self._trace.warnings,
             "release": release_facts(self._engine),
+            "propensity": [round(value, 6) for value in slate.propensity.tolist()],
             "cache": self._cache_state,
             "timings_ms": self._timings(),
         }
@@ -123,7 +133,7 @@ class Answer:
         try:
             version, last_seq = self._store.state_for(self._user_id)
             if version != self._engine.view.version:
-                self._engine.view.update(self._store.catalogue)
+                self._engine.view.update(self._store)
             return last_seq
         except Exception:
             log.exception("the database does not answer; going on with what is in memory")
@@ -175,7 +185,32 @@ class Answer:
             not_labels=tuple(asked.not_labels),
             exclude=self._engine.columns(asked.exclude),
             weights={str(name): weight for name, weight in asked.weights.items()},
+            surface=asked.surface,
+            seed=self._seed() if asked.seed is None else asked.seed,
         )
+
+    def _seed(self) -> int:
+        """Of what is left to chance: the same for a viewer for a while, so that a list that is asked for again is the
+        same list."""
+        return seed_of(f"{self._user_id} {self._engine.release.id} {int(time.time() // SEED_LASTS_S)}")
+
+    def _with_showings(self, query: Query) -> Query:
+        """The query, and what the viewer was shown lately and passed over."""
+        fatigue = self._engine.settings.policy.fatigue
+        if fatigue.after is None or self._last_seq is None:
+            return query
+        since = query.now - fatigue.window_days * DAY_S
+        try:
+            seen = self._store.events.seen_since(self._user_id, since)
+        except Exception:
+            log.exception("what a viewer was shown cannot be read")
+            return query
+        columns = np.array([self._engine.column_of.get(name, -1) for name in seen.video_ids], np.int64)
+        impression = seen.types == EventType.IMPRESSION.value
+        shown, showings = unclicked_showings(
+            columns[columns >= 0], impression[columns >= 0], seen.times[columns >= 0], query.now, fatigue
+        )
+        return replace(query, shown=shown, showings=showings)
 
     def _with_history(self, query: Query) -> Query:
         return replace(query, profile=self._known_profile())
@@ -224,8 +259,8 @@ class Answer:
 
     # ---- What the answer says of itself --------------------------------------------------------------------
 
-    def _fallback(self, slate: Ranked) -> str | None:
-        if (slate.found_by & self._engine.pipeline.personal_sources).any():
+    def _fallback(self, slate: Slate) -> str | None:
+        if (slate.found_by & self._engine.personal_sources).any():
             return None
         stranger = self._last_seq == 0 and not self._asked.history
         return "cold_start" if stranger or not self._known_profile().known else "popular"

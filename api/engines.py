@@ -77,13 +77,13 @@ class EngineKeeper:
         """Videos that were added or encoded since are recommendable from now on."""
         try:
             if self._store.catalogue.version() != self._engine.view.version:
-                self._engine.view.update(self._store.catalogue)
+                self._engine.view.update(self._store)
             self._engine = self._engine.with_newest_videos(self._store.catalogue, self._embeddings)
         except Exception:
             log.exception("the catalogue cannot be read; going on without its newest videos")
 
     def _open(self, release: Release) -> Engine:
-        engine = Engine(release, CatalogueView.load(self._store.catalogue, release.videos), self._settings)
+        engine = Engine(release, CatalogueView.load(self._store, release.videos), self._settings)
         return engine.with_newest_videos(self._store.catalogue, self._embeddings)
 
     def _refuse(self, release_id: str, error: Exception) -> None:

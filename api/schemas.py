@@ -63,6 +63,9 @@ class RecommendationRequest(RecommendationQuery):
     weights: dict[SourceName, Annotated[float, Field(ge=0, le=100)]] = Field(
         default_factory=dict, description="weight of each source's ranks"
     )
+    seed: int | None = Field(
+        default=None, ge=0, lt=2**63, description="of what is left to chance; the same seed explores the same way"
+    )
     include: list[Literal["reasons", "scores", "trace"]] = ["reasons", "scores"]
 
 
@@ -100,6 +103,9 @@ class RecommendationAnswer(BaseModel):
     fallback: Literal["cold_start", "popular"] | None
     warnings: list[str]
     release: ReleaseFacts
+    propensity: list[float] = Field(
+        description="of each item: the probability, over what is left to chance, that it stands at its place"
+    )
     cache: Literal["hit", "miss", "off"]
     timings_ms: dict[str, float]
 

@@ -84,7 +84,7 @@ class Service:
         engine = self.engines.current()
         try:
             if self.store.catalogue.version() != engine.view.version:
-                engine.view.update(self.store.catalogue)
+                engine.view.update(self.store)
         except Exception:
             log.exception("the catalogue cannot be read; going on with what is in memory")
         return engine

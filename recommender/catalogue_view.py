@@ -5,12 +5,13 @@ request. Videos that came after the release have their columns behind it (`with_
 """
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
+import scipy.sparse as sp
 
-from data.schema import VideoRecord, VideoState
-from data.store import Catalogue
+from data.schema import RuleRecord, VideoRecord, VideoState
+from data.store import Store
 
 #: Labels of a video that `label_codes` has room for: nothing is learned from more.
 LABELS_KEPT = 8
@@ -60,6 +61,9 @@ class CatalogueView:
         self.version = -1
         # The version at which videos last became eligible that were not: candidates from before lack them.
         self.opened = -1
+        #: The editors' rules; another list when they have changed.
+        self.rules: list[RuleRecord] = []
+        self._label_matrix: sp.csr_matrix | None = None
         # Videos that have no column, or whose media may have been encoded anew, since they were last asked for.
         self._news: set[str] = set()
         for name, (kind, fill) in _ARRAYS.items():
@@ -77,17 +81,21 @@ class CatalogueView:
         self._lock = threading.Lock()
 
     @classmethod
-    def load(cls, catalogue: Catalogue, videos: Sequence[str]) -> "CatalogueView":
+    def load(cls, store: Store, videos: Sequence[str]) -> "CatalogueView":
         """Reads the whole catalogue once."""
         view = cls(videos)
-        view.version = view.opened = catalogue.version()
-        view._take(catalogue.all(), news_of_known=False)
+        view.version = view.opened = store.catalogue.version()
+        view.rules = store.rules.list()
+        view._take(store.catalogue.all(), news_of_known=False)
         return view
 
-    def update(self, catalogue: Catalogue) -> None:
+    def update(self, store: Store) -> None:
         """Reads what was written since the last look."""
         with self._lock:
-            version, changed, removed = catalogue.changed_since(self.version)
+            version, changed, removed = store.catalogue.changed_since(self.version)
+            rules = store.rules.list()
+            if rules != self.rules:
+                self.rules = rules
             if self._take(changed):
                 self.opened = version
             for name in removed:
@@ -125,6 +133,7 @@ class CatalogueView:
                 grown._in_country[country] = np.concatenate([mask, np.zeros(len(records), bool)])
             grown._labels_beyond = dict(self._labels_beyond)
             grown._column_of_number = self._column_of_number.copy()
+            grown.rules = self.rules
             grown.version = grown.opened = self.version
             grown._news = self._news
         grown._take(records, news_of_known=False)
@@ -137,9 +146,22 @@ class CatalogueView:
         """The labels by their codes."""
         return list(self._code_of["label"])
 
-    def code(self, kind: str, name: str) -> int:
-        """The code of a label, creator or series (`kind`); -1 when no video has it."""
-        return self._code_of[kind].get(name, -1)
+    @property
+    def label_matrix(self) -> sp.csr_matrix:
+        """(V, L) bool, by the codes of the labels; another one when a label has changed."""
+        matrix = self._label_matrix
+        if matrix is None:
+            has = self.label_codes >= 0
+            indptr = np.concatenate([[0], np.cumsum(has.sum(axis=1))])
+            indices = self.label_codes[has]
+            shape = (len(self.videos), len(self._code_of["label"]))
+            matrix = sp.csr_matrix((np.ones(len(indices), bool), indices, indptr), shape)
+            self._label_matrix = matrix
+        return matrix
+
+    def codes(self, kind: str) -> Mapping[str, int]:
+        """The codes of all labels, creators or series (`kind`)."""
+        return self._code_of[kind]
 
     def columns_of_numbers(self, numbers: np.ndarray) -> np.ndarray:
         """The columns (n,) int64 of videos by their numbers (n,); -1 for those that have none here."""
@@ -176,7 +198,7 @@ class CatalogueView:
     def _with(self, label: str) -> np.ndarray:
         mask = self._with_label.get(label)
         if mask is None:
-            code = self.code("label", label)
+            code = self._code_of["label"].get(label, -1)
             mask = (self.label_codes == code).any(axis=1) if code >= 0 else np.zeros(len(self.videos), bool)
             for column, codes in self._labels_beyond.items():
                 mask[column] |= code in codes
@@ -243,6 +265,7 @@ class CatalogueView:
             self.labels[column] = names
             # Other masks than those in use: a request keeps what it began with.
             self._with_label = {}
+            self._label_matrix = None
 
     def _set_countries(self, column: int, names: Sequence[str]) -> None:
         for name in names:

@@ -26,15 +26,16 @@ from recommender.pipeline import Pipeline, timed
 from recommender.pipeline.filters import standard_filters
 from recommender.pipeline.hydrators import CatalogueFacts, Reasons
 from recommender.pipeline.scorers import ReciprocalRankFusion
-from recommender.pipeline.selectors import BestFirst
 from recommender.pipeline.sources.content import ContentSource, FreshSource
 from recommender.pipeline.sources.continuing import ContinueWatchingSource, NextEpisodeSource
 from recommender.pipeline.sources.history import HistorySource
 from recommender.pipeline.sources.popular import PopularSource, TrendingSource
 from recommender.pipeline.stages import Query, Ranked, Source, Trace
+from recommender.policy import Slate
 from recommender.profile import Profile, build_profile, profile_of_likes
 from recommender.release import Release, ReleaseError, Releases
 from recommender.settings import RecommenderSettings
+from recommender.slates import Slates
 from recommender.unpublished import unpublished_release
 
 Similarity = Literal["visual", "cowatch", "both"]
@@ -60,11 +61,13 @@ class Engine:
             filters=standard_filters(view),
             sources=sources,
             scorer=ReciprocalRankFusion(),
-            selector=BestFirst(),
             hydrators=[CatalogueFacts(view), Reasons(view, sources, list(release.popularity.countries))],
             settings=settings.pipeline,
             quotas=dict(settings.sources),
         )
+        new_from = self.pipeline.bits_of([FreshSource.name])
+        self.slates = Slates(view, self.index, self.new_videos, settings.policy, new_from)
+        self.personal_sources = self.pipeline.bits_of([source.name for source in sources if source.personal])
 
     def _sources(self) -> list[Source]:
         release, view, choices = self.release, self.view, self.settings.sources
@@ -95,7 +98,7 @@ class Engine:
             release = Releases(home.releases).load_current()
         except ReleaseError:
             release = unpublished_release(store, settings)
-        engine = cls(release, CatalogueView.load(store.catalogue, release.videos), settings)
+        engine = cls(release, CatalogueView.load(store, release.videos), settings)
         return engine.with_newest_videos(store.catalogue, home.embeddings)
 
     def with_newest_videos(self, catalogue: Catalogue, embeddings: Path) -> "Engine":
@@ -152,12 +155,17 @@ class Engine:
         """Scored candidates, which may come from a cache, that the filters let through in this request."""
         return ranked.take(np.flatnonzero(self.pipeline.eligible(query)[ranked.columns]))
 
-    def select(self, query: Query, ranked: Ranked) -> Ranked:
-        """The slate out of scored candidates."""
-        allowed = self.allowed(query, ranked)
-        return allowed.take(self.pipeline.selector.select(query, allowed))
+    def select(self, query: Query, ranked: Ranked, closed: bool = False) -> Slate:
+        """The slate out of scored candidates; with `closed` nothing else may be in it, whatever rules and gaps ask for:
+        for queries that do not say all that is known of the viewer."""
+        eligible = self.pipeline.eligible(query)
+        if closed:
+            among = np.zeros(len(eligible), bool)
+            among[ranked.columns] = True
+            eligible &= among
+        return self.slates.make(query, ranked, eligible)
 
-    def recommend(self, query: Query) -> tuple[Ranked, Trace]:
+    def recommend(self, query: Query) -> tuple[Slate, Trace]:
         """`rank` and `select` in one."""
         ranked, trace = self.rank(query)
         with timed(trace, "select"):

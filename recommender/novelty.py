@@ -27,6 +27,8 @@ class NewVideos:
         self._seconds = settings.days * SECONDS_PER_DAY
         self._seen: tuple[int, float] = (-1, -np.inf)
         self._columns = np.zeros(0, np.int64)
+        #: (V,) bool: the new ones at the moment that was last asked for.
+        self.mask = np.zeros(len(view.videos), bool)
 
     def columns(self, now: float) -> np.ndarray:
         """(n,) int64 columns that are new at a moment (seconds since 1970)."""
@@ -34,6 +36,7 @@ class NewVideos:
         version, looked = self._seen
         if version != view.version or not 0 <= now - looked < _LOOKS_AGAIN_AFTER_S:
             since = np.where(np.isnan(view.published_at), view.created_at, view.published_at)
-            self._columns = np.flatnonzero(self._few & view.shown & (since > now - self._seconds) & (since <= now))
+            self.mask[:] = self._few & view.shown & (since > now - self._seconds) & (since <= now)
+            self._columns = np.flatnonzero(self.mask)
             self._seen = (view.version, now)
         return self._columns

@@ -8,6 +8,7 @@ from recommender.item_item import ItemItemSettings
 from recommender.novelty import NoveltySettings
 from recommender.pipeline import PipelineSettings
 from recommender.pipeline.sources.settings import SourcesSettings
+from recommender.policy import PolicySettings
 from recommender.popularity import PopularitySettings
 from recommender.profile import ProfileSettings
 from recommender.sequential import TransitionSettings
@@ -26,4 +27,5 @@ class RecommenderSettings(BaseModel):
     profile: ProfileSettings = Field(default_factory=ProfileSettings)
     novelty: NoveltySettings = Field(default_factory=NoveltySettings)
     sources: SourcesSettings = Field(default_factory=SourcesSettings)
+    policy: PolicySettings = Field(default_factory=PolicySettings)
     pipeline: PipelineSettings = Field(default_factory=PipelineSettings)

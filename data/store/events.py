@@ -99,14 +99,15 @@ class EventLog:
             rows = connection.execute(
                 newest.order_by(events.c.occurred_at.desc(), events.c.seq.desc()).limit(limit)
             ).all()
-        columns = list(zip(*rows, strict=True)) or [(), (), (), ()]
-        return History(
-            user_id,
-            np.array(columns[0], dtype=object),
-            np.array(columns[1], dtype=object),
-            np.array([np.nan if value is None else value for value in columns[2]], dtype=np.float64),
-            np.array(columns[3], dtype=np.float64),
+        return _history(user_id, rows)
+
+    def seen_since(self, user_id: str, since: float, limit: int = HISTORY_LIMIT) -> History:
+        """All that a viewer did, or was shown, from a moment on (seconds since 1970), in the order it was added last."""
+        newest = sa.select(events.c.video_id, events.c.type, events.c.value, events.c.occurred_at).where(
+            events.c.user_id == user_id, events.c.occurred_at >= since
         )
+        with self._engine.connect() as connection:
+            return _history(user_id, connection.execute(newest.order_by(events.c.seq.desc()).limit(limit)).all())
 
     def frames(self, until_seq: int | None = None) -> Iterator[pd.DataFrame]:
         """All events in the order they were added, in frames of up to `READ_BATCH` rows.
@@ -154,6 +155,17 @@ class EventLog:
         )
         with self._engine.connect() as connection:
             return [(user, int(count)) for user, count in connection.execute(query).tuples()]
+
+
+def _history(user_id: str, rows: Sequence[Sequence[Any]]) -> History:
+    columns = list(zip(*rows, strict=True)) or [(), (), (), ()]
+    return History(
+        user_id,
+        np.array(columns[0], dtype=object),
+        np.array(columns[1], dtype=object),
+        np.array([np.nan if value is None else value for value in columns[2]], dtype=np.float64),
+        np.array(columns[3], dtype=np.float64),
+    )
 
 
 _COUNT = sa.select(sa.func.count()).select_from(events)

@@ -10,7 +10,7 @@ from data.progress import progress
 from data.store import Store
 from recommender.engine import Engine, query_now
 from recommender.evaluate.metrics import bootstrap_interval, ndcg_at_k, recall_at_k
-from recommender.pipeline.stages import Query, Ranked, Trace
+from recommender.pipeline.stages import Query, Shown, Trace
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def evaluate_served(
     return Served(k, np.array(viewers, dtype=object), hits, relevant, len(shown), len(engine.videos))
 
 
-def _slate(engine: Engine, query: Query, sources: Collection[str] | None) -> Ranked:
+def _slate(engine: Engine, query: Query, sources: Collection[str] | None) -> Shown:
     if sources is None:
         return engine.recommend(query)[0]
     ranked = engine.pipeline.rank(query, Trace(), sources)

@@ -25,7 +25,7 @@ from recommender.pipeline.stages import (
     Ranked,
     Ranker,
     Scorer,
-    Selector,
+    Shown,
     Source,
     Trace,
 )
@@ -81,7 +81,6 @@ class Pipeline:
         filters: Sequence[Filter],
         sources: Sequence[Source],
         scorer: Scorer,
-        selector: Selector,
         hydrators: Sequence[Hydrator],
         settings: PipelineSettings,
         quotas: Mapping[str, SourceSettings] | None = None,
@@ -93,7 +92,6 @@ class Pipeline:
         self.scorer = scorer
         self.ranker = ranker
         self._paces = {source.name: _Pace((quotas or {}).get(source.name, SourceSettings())) for source in sources}
-        self.selector = selector
         self.hydrators = hydrators
         self.settings = settings
 
@@ -145,7 +143,7 @@ class Pipeline:
         ranked = Ranked(candidates.columns[order], scores[order], (behind.T @ bits)[order].astype(np.uint32))
         return candidates.take(order), ranked
 
-    def hydrate(self, query: Query, slate: Ranked, trace: Trace, skip: Collection[str] = ()) -> list[dict[str, Any]]:
+    def hydrate(self, query: Query, slate: Shown, trace: Trace, skip: Collection[str] = ()) -> list[dict[str, Any]]:
         """The fields of each item, from all hydrators but those in `skip`; one that fails is left out and named."""
         items: list[dict[str, Any]] = [{} for _ in range(len(slate))]
         for hydrator in self.hydrators:
@@ -180,10 +178,9 @@ class Pipeline:
         """The sources behind a `found_by` bit set."""
         return [source.name for bit, source in enumerate(self.sources) if found_by >> bit & 1]
 
-    @property
-    def personal_sources(self) -> int:
-        """The `found_by` bits of the sources that answer from what the viewer did."""
-        return sum(1 << bit for bit, source in enumerate(self.sources) if source.personal)
+    def bits_of(self, names: Collection[str]) -> int:
+        """The `found_by` bits of these sources."""
+        return sum(1 << bit for bit, source in enumerate(self.sources) if source.name in names)
 
     def _ask(self, source: Source, query: Query, eligible: np.ndarray, started: float, trace: Trace) -> Found | None:
         pace = self._paces[source.name]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from recommender.catalogue_view import CatalogueView
-from recommender.pipeline.stages import Query, Ranked, Source
+from recommender.pipeline.stages import Query, Shown, Source
 
 
 class CatalogueFacts:
@@ -22,7 +22,7 @@ class CatalogueFacts:
     def __init__(self, view: CatalogueView) -> None:
         self._view = view
 
-    def hydrate(self, query: Query, slate: Ranked) -> list[dict[str, Any]]:
+    def hydrate(self, query: Query, slate: Shown) -> list[dict[str, Any]]:
         view = self._view
         return [{"title": view.titles[column], "labels": view.labels[column]} for column in slate.columns.tolist()]
 
@@ -36,8 +36,16 @@ class Reason:
     video_id: str | None = None
 
 
+#: What is said of an item that a rule and not its score has put where it is. What is new or boosted has its own reason.
+_OF_RULES = {
+    "pinned": Reason("pinned", "Chosen by our editors"),
+    "explored": Reason("explored", "Something different"),
+}
+
+
 class Reasons:
-    """`reason`: why the item is there, from the first of its sources that can name a watched video."""
+    """`reason`: why the item is there: the rule that put it there, or the first of its sources that can name a watched
+    video."""
 
     name = "reasons"
 
@@ -46,14 +54,17 @@ class Reasons:
         self._sources = sources
         self._countries = frozenset(countries)
 
-    def hydrate(self, query: Query, slate: Ranked) -> list[dict[str, Any]]:
+    def hydrate(self, query: Query, slate: Shown) -> list[dict[str, Any]]:
         behind = np.full(len(slate), -1, np.int64)
         for bit, source in enumerate(self._sources):
             asked = np.flatnonzero((behind < 0) & (slate.found_by >> bit & 1).astype(bool))
             if len(asked) and source.enabled(query):
                 behind[asked] = source.explain(query, slate.columns[asked])
-        pairs = zip(slate.columns.tolist(), behind.tolist(), strict=True)
-        return [{"reason": asdict(self._reason(query, column, row))} for column, row in pairs]
+        items = zip(slate.columns.tolist(), behind.tolist(), slate.rules, strict=True)
+        return [
+            {"reason": asdict(_OF_RULES.get(rule or "") or self._reason(query, column, row))}
+            for column, row, rule in items
+        ]
 
     def _reason(self, query: Query, column: int, liked_row: int) -> Reason:
         view = self._view

@@ -1,6 +1,7 @@
 """What passes between the stages of the pipeline, and what a stage of each kind looks like.
 
-filters -> sources -> merge -> scorer -> selector -> hydrators. Everything is arrays over the columns of one release.
+filters -> sources -> merge -> scorer -> ranker -> hydrators, and the policy (`recommender.policy`) before the last of
+them. Everything is arrays over the columns of one release.
 """
 
 from dataclasses import dataclass, field, replace
@@ -13,7 +14,12 @@ from recommender.profile import Profile
 
 @dataclass(frozen=True)
 class Query:
-    """One request. `now` is seconds since 1970; `labels` are OR-ed; `weights` overrides source weights by name."""
+    """One request.
+
+    `now` is seconds since 1970; `labels` are OR-ed; `weights` overrides source weights by name; `surface` is where the
+    list is shown; `seed` is of what is left to chance; shown (s,) int64 columns and showings (s,) int64: how often each
+    was shown to the viewer lately and passed over.
+    """
 
     profile: Profile
     limit: int
@@ -24,6 +30,10 @@ class Query:
     not_labels: tuple[str, ...] = ()
     exclude: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     weights: dict[str, float] = field(default_factory=dict)
+    surface: str | None = None
+    seed: int = 0
+    shown: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    showings: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
 
 
 @dataclass(frozen=True)
@@ -77,6 +87,11 @@ class Ranked:
 
     def __len__(self) -> int:
         return len(self.columns)
+
+    @property
+    def rules(self) -> tuple[str | None, ...]:
+        """Nothing but their scores has put them where they are."""
+        return (None,) * len(self.columns)
 
     def take(self, rows: np.ndarray) -> "Ranked":
         return Ranked(self.columns[rows], self.scores[rows], self.found_by[rows])
@@ -137,13 +152,23 @@ class Ranker(Protocol):
         """(n,) float32 > 0, higher is better."""
 
 
-class Selector(Protocol):
-    """Chooses the slate from scored candidates."""
+class Shown(Protocol):
+    """What is shown: columns (k,) int64, scores (k,) float32, found_by (k,) uint32, and for each the rule that put it
+    where it is, None for its score."""
 
-    name: str
+    @property
+    def columns(self) -> np.ndarray: ...
 
-    def select(self, query: Query, ranked: Ranked) -> np.ndarray:
-        """Rows of `ranked` to show, in order, at most `query.limit`."""
+    @property
+    def scores(self) -> np.ndarray: ...
+
+    @property
+    def found_by(self) -> np.ndarray: ...
+
+    @property
+    def rules(self) -> tuple[str | None, ...]: ...
+
+    def __len__(self) -> int: ...
 
 
 class Hydrator(Protocol):
@@ -151,5 +176,5 @@ class Hydrator(Protocol):
 
     name: str
 
-    def hydrate(self, query: Query, slate: Ranked) -> list[dict[str, Any]]:
+    def hydrate(self, query: Query, slate: Shown) -> list[dict[str, Any]]:
         """For each item its fields, by name."""

@@ -17,7 +17,7 @@ class FreshnessSettings(BaseModel):
     half_life_days: float = Field(default=7.0, gt=0, description="the bonus is half of that after this time")
     new_share: float = Field(default=0.1, ge=0, le=1, description="share of a slate up to which new videos are lifted")
     new_affinity: float = Field(
-        default=0.5, ge=0, le=1, description="share of the last place's score that a new video needs to be lifted"
+        default=0.0, ge=0, le=1, description="share of the last place's score that a new video needs to be lifted"
     )
 
 

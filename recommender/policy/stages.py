@@ -21,7 +21,8 @@ class SlateRequest:
 
     watched: (w,) int64 columns; taste: (L,) float32, shares of the labels in what was watched, None when unknown;
     shown: (s,) int64 columns and showings: (s,) int, how often each was shown without a click lately
-    (`unclicked_showings`); seed: of what is left to chance, one for each request (`seed_of`).
+    (`unclicked_showings`); lifted_by: bits of the sources whose new videos may be lifted; seed: of what is left to
+    chance, one for each request (`seed_of`).
     """
 
     limit: int
@@ -33,6 +34,7 @@ class SlateRequest:
     taste: np.ndarray | None = None
     shown: np.ndarray = field(default_factory=_no_columns)
     showings: np.ndarray = field(default_factory=_no_columns)
+    lifted_by: int = 0xFFFF_FFFF
     seed: int = 0
 
 

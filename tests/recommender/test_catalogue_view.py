@@ -14,7 +14,7 @@ def view(store: Store) -> CatalogueView:
     store.catalogue.upsert(
         Video(id=name, labels=[name, "all"], regions=["DE"] if name == "b" else []) for name in "abc"
     )
-    return CatalogueView.load(store.catalogue, ["a", "b", "c"])
+    return CatalogueView.load(store, ["a", "b", "c"])
 
 
 def test_numbers_are_for_ever(view: CatalogueView, store: Store) -> None:
@@ -23,7 +23,7 @@ def test_numbers_are_for_ever(view: CatalogueView, store: Store) -> None:
     store.catalogue.upsert([Video(id="b", title="again")])
     store.catalogue.remove(["a"])
     store.catalogue.upsert([Video(id="d"), Video(id="a")])
-    later = CatalogueView.load(store.catalogue, ["d", "c", "b", "a"])
+    later = CatalogueView.load(store, ["d", "c", "b", "a"])
     assert later.numbers.tolist()[1:] == numbers[::-1] and later.numbers[0] not in numbers
     assert later.columns_of_numbers(view.numbers).tolist() == [3, 2, 1]
     assert later.columns_of_numbers(np.array([200, 10_000, -1])).tolist() == [-1] * 3
@@ -32,7 +32,7 @@ def test_numbers_are_for_ever(view: CatalogueView, store: Store) -> None:
 def test_what_came_later_stands_behind_and_nothing_else_changes(view: CatalogueView, store: Store) -> None:
     assert view.take_news() == []
     store.catalogue.upsert([Video(id="new", title="New", labels=["fresh", "all"], regions=["AT"], creator="x")])
-    view.update(store.catalogue)
+    view.update(store)
     assert view.has_news and view.take_news() == ["new"] and not view.has_news
     view.put_back_news(["new"])
     assert view.take_news() == ["new"]
@@ -50,7 +50,7 @@ def test_what_came_later_stands_behind_and_nothing_else_changes(view: CatalogueV
 def test_labels_change_what_is_found_by_them(view: CatalogueView, store: Store) -> None:
     assert view.with_any_label(["a", "nothing"]).tolist() == [True, False, False]
     store.catalogue.upsert([Video(id="a", labels=["b"])])
-    view.update(store.catalogue)
+    view.update(store)
     assert view.with_any_label(["a"]).tolist() == [False] * 3
     assert view.with_any_label(["b"]).tolist() == [True, True, False]
 
@@ -58,17 +58,17 @@ def test_labels_change_what_is_found_by_them(view: CatalogueView, store: Store) 
 def test_a_label_beyond_those_with_a_place_is_found_too(view: CatalogueView, store: Store) -> None:
     many = [f"label-{number}" for number in range(LABELS_KEPT + 3)]
     store.catalogue.upsert([Video(id="a", labels=many)])
-    view.update(store.catalogue)
+    view.update(store)
     assert all(view.with_any_label([label]).tolist() == [True, False, False] for label in many)
     assert view.label_counts()[many[-1]] == 1
     store.catalogue.upsert([Video(id="a", labels=many[:2])])
-    view.update(store.catalogue)
+    view.update(store)
     assert not view.with_any_label([many[-1]]).any()
 
 
 def test_a_removed_video_is_no_news(view: CatalogueView, store: Store, home: Home) -> None:
     store.catalogue.upsert([Video(id="short-lived")])
-    view.update(store.catalogue)
+    view.update(store)
     store.catalogue.remove(["short-lived", "c"])
-    view.update(store.catalogue)
+    view.update(store)
     assert view.take_news() == [] and view.shown.tolist() == [True, True, False]

@@ -22,7 +22,7 @@ EVERYTHING = len(GENRES) * PER_GENRE
 @pytest.fixture
 def engine(world: Store, home: Home) -> Iterator[Engine]:
     refresh(world, home, SETTINGS)
-    yield Engine.open(home, world, SETTINGS)
+    yield Engine.open(home, world, SETTINGS.model_copy(deep=True))
 
 
 def ask(engine: Engine, store: Store, viewer: str = "nobody", limit: int = 10, **fields: object) -> Query:
@@ -49,7 +49,7 @@ def change(engine: Engine, store: Store, video_id: str, **fields: object) -> Non
     store.catalogue.upsert([Video.model_validate(known | fields)])
     if "hidden" in fields:
         store.catalogue.set_hidden(video_id, bool(fields["hidden"]))
-    engine.view.update(store.catalogue)
+    engine.view.update(store)
 
 
 # ---- What next -----------------------------------------------------------------------------------------------
@@ -153,7 +153,7 @@ def test_a_takedown_ends_when_it_is_lifted(engine: Engine, world: Store) -> None
     change(engine, world, "space-1", hidden=False)
     assert "space-1" in slate(engine, world)
     world.catalogue.remove(["space-1"])
-    engine.view.update(world.catalogue)
+    engine.view.update(world)
     assert "space-1" not in slate(engine, world)
 
 
@@ -169,21 +169,22 @@ def add_encoded(store: Store, home: Home, name: str, like: str) -> None:
 
 
 def newest(engine: Engine, store: Store, home: Home) -> Engine:
-    engine.view.update(store.catalogue)
+    engine.view.update(store)
     return engine.with_newest_videos(store.catalogue, home.embeddings)
 
 
 def test_a_video_added_just_now_is_offered_to_who_likes_its_kind(engine: Engine, world: Store, home: Home) -> None:
+    engine.settings.novelty.below_viewers = 1
     add_encoded(world, home, "late", like="space-3")
     engine = newest(engine, world, home)
-    assert "late" in slate(engine, world, "space-viewer-0", 6)
-    assert "late" not in slate(engine, world, "cooking-viewer-0", 5)
+    assert "late" in slate(engine, world, "space-viewer-0", 10)
+    assert "late" not in slate(engine, world, "cooking-viewer-0", 10)
     said = why(engine, ask(engine, world, "space-viewer-0"), "late")["sources"]
     assert said["content"]["found"] and said["fresh"]["found"] and not said["collaborative"]["found"]
     assert names(engine, engine.similar("late", ask(engine, world, limit=3)))[0].startswith("space")
     assert "late" in names(engine, engine.similar("space-3", ask(engine, world, limit=3)))
     world.catalogue.set_hidden("late", True)
-    engine.view.update(world.catalogue)
+    engine.view.update(world)
     assert "late" not in slate(engine, world, "space-viewer-0")
 
 

@@ -83,7 +83,7 @@ def test_a_source_may_be_measured_alone_and_at_another_moment(world: Store, home
     world.catalogue.upsert(
         [Video(id=engine.videos[best], media_path=f"/{engine.videos[best]}.mp4", available_until=query.now + 60)]
     )
-    engine.view.update(world.catalogue)
+    engine.view.update(world)
     for moment, found in ((query.now, 1), (query.now + 61, 0)):
         measured = evaluate_served(engine, world, held_out, k=5, sources={"content"}, moments={"anna": moment})
         assert measured.hits.sum() == found

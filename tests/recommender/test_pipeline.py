@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from recommender.pipeline import Pipeline, PipelineSettings
 from recommender.pipeline.scorers import ReciprocalRankFusion
-from recommender.pipeline.selectors import BestFirst
 from recommender.pipeline.sources.settings import SourceSettings
 from recommender.pipeline.stages import Found, Query, Ranked, Trace
 from recommender.profile import nobody
@@ -95,7 +94,6 @@ def pipeline(*sources: Listed, filters: Sequence[Only] = (), quota: int = 300, *
         filters=filters,
         sources=sources,
         scorer=ReciprocalRankFusion(),
-        selector=BestFirst(),
         hydrators=[BrokenFacts(), Facts()],
         settings=chosen,
         quotas={source.name: SourceSettings(candidates=quota) for source in sources},

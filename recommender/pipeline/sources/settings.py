@@ -39,7 +39,7 @@ class SourcesSettings(BaseModel):
     transformer: HistorySourceSettings = _of_history()
     graph: HistorySourceSettings = _of_history()
     content: HistorySourceSettings = _of_history(half_life_items=3.0, weight=0.3)
-    fresh: HistorySourceSettings = _of_history(half_life_items=10.0, weight=0.1, candidates=50)
+    fresh: HistorySourceSettings = _of_history(half_life_items=10.0, weight=0.5, candidates=50)
     next_episode: SourceSettings = _source(candidates=20)
     continue_watching: SourceSettings = _source(candidates=20, enabled=False)
     popular: SourceSettings = _source()

@@ -1,0 +1,76 @@
+"""From scored candidates to the slate of a request: the policy, given what the catalogue and the editors say now."""
+
+import numpy as np
+
+from recommender.catalogue_view import CatalogueView
+from recommender.live_index import LiveIndex
+from recommender.novelty import NewVideos
+from recommender.pipeline.stages import Query, Ranked
+from recommender.policy import Facts, Policy, PolicySettings, Rulebook, Scored, Slate, SlateRequest
+from recommender.policy.rules import Codes
+
+ANY_SOURCE = 0xFFFF_FFFF
+
+
+class Slates:
+    """Makes slates over the columns of a view. `new_from`: `found_by` bits of the sources whose new videos are lifted."""
+
+    def __init__(
+        self, view: CatalogueView, index: LiveIndex, new_videos: NewVideos, settings: PolicySettings, new_from: int
+    ) -> None:
+        self._view = view
+        self._index = index
+        self._new_videos = new_videos
+        self._settings = settings
+        self._new_from = new_from
+        self._built_from: tuple[object, object] = (None, None)
+        self._policy: Policy | None = None
+
+    @property
+    def needs_history(self) -> bool:
+        """Whether a slate of candidates from a cache depends on more of the viewer than they do."""
+        return bool(self._view.rules) or self._settings.calibration.strength > 0
+
+    def make(self, query: Query, ranked: Ranked, eligible: np.ndarray) -> Slate:
+        """The slate of a request; eligible: (V,) bool, what may be shown in it at all."""
+        self._new_videos.columns(query.now)
+        request = SlateRequest(
+            limit=query.limit,
+            now=query.now,
+            eligible=eligible,
+            surface=query.surface,
+            country=query.country,
+            watched=query.profile.watched,
+            taste=self._taste(query) if self._settings.calibration.strength > 0 else None,
+            shown=query.shown,
+            showings=query.showings,
+            lifted_by=self._new_from,
+            seed=query.seed,
+        )
+        return self._current_policy().select(request, Scored(ranked.columns, ranked.scores, ranked.found_by))
+
+    def _current_policy(self) -> Policy:
+        """The policy over the labels and the rules of this moment, built anew when they have changed."""
+        view = self._view
+        labels, rules = view.label_matrix, view.rules
+        if self._policy is None or self._built_from[0] is not labels or self._built_from[1] is not rules:
+            facts = Facts(
+                creator=view.creator,
+                series=view.series,
+                labels=labels,
+                published_at=view.published_at,
+                is_new=self._new_videos.mask,
+                duplicate_group=np.full(len(view.videos), -1, np.int32),
+                vectors=self._index.vectors,
+            )
+            codes = Codes(view.column_of, *(view.codes(kind) for kind in ("label", "creator", "series")))
+            self._policy = Policy(facts, self._settings, Rulebook(rules, facts, codes))
+            self._built_from = (labels, rules)
+        return self._policy
+
+    def _taste(self, query: Query) -> np.ndarray | None:
+        """The shares of the labels in what the viewer liked: (L,) float32; None when nothing is known."""
+        labels = self._view.label_matrix
+        liked = labels[query.profile.liked]
+        counts = np.bincount(liked.indices, np.repeat(query.profile.signal, np.diff(liked.indptr)), labels.shape[1])
+        return (counts / counts.sum()).astype(np.float32) if counts.sum() > 0 else None
