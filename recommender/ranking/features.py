@@ -1,0 +1,191 @@
+"""What a ranker sees of a candidate: the one place that computes it, for training and for serving alike.
+
+Pure functions of arrays: what is known of the videos when a release is built, the viewer's history, and what the
+sources said of the candidates. Nothing of who the viewer is (age, sex, place) and nothing of models.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+
+from recommender.popularity import SECONDS_PER_DAY
+from recommender.profile import Profile
+
+#: The usual constant of reciprocal rank fusion (Cormack, Clarke, Buettcher 2009).
+FUSION_CONSTANT = 60.0
+#: In what is recent about a viewer a like counts half as much this many likes later.
+RECENT_HALF_LIFE_ITEMS = 10.0
+#: Candidates are compared with the vectors of so many likes.
+RECENT_VECTORS = 10
+SECONDS_PER_YEAR = 365.25 * SECONDS_PER_DAY
+
+VectorsOf = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class VideoFacts:
+    """What is known of V videos, apart from any viewer.
+
+    popularity: (P, V) >= 0, sums of positive signals, from the longest to the shortest memory of `popularity_names`;
+    published_at: (V,) seconds since 1970 and duration_s: (V,), NaN where unknown; labels: (V, L) bool;
+    vectors: columns (n,) -> (which of them have a vector (n,) bool, those vectors (m, D) float32 of length 1), as
+    `VectorIndex.vectors`; None without an encoder.
+    """
+
+    popularity: np.ndarray
+    popularity_names: tuple[str, ...]
+    published_at: np.ndarray
+    duration_s: np.ndarray
+    labels: sp.csr_matrix
+    vectors: VectorsOf | None = None
+
+
+@dataclass(frozen=True)
+class Viewer:
+    """A profile, and `times` (h,) float64: when each of its likes was, seconds since 1970, newest first."""
+
+    profile: Profile
+    times: np.ndarray
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Candidates as the sources see them: columns (n,) int64, and of S sources the ranks (S, n) int32, 1 is best and
+    0 is not found by it, and the scores (S, n) float32 of every candidate, whoever found it."""
+
+    columns: np.ndarray
+    sources: tuple[str, ...]
+    ranks: np.ndarray
+    scores: np.ndarray
+
+
+class FeatureBuilder:
+    """Features over the columns of one release, for the sources of these names, whatever order they answer in."""
+
+    def __init__(self, facts: VideoFacts, sources: Sequence[str]) -> None:
+        self._facts = facts
+        self._sources = sorted(sources)
+        counts = facts.popularity.astype(np.float64)
+        share = (counts + 1) / (counts.sum(axis=1, keepdims=True) + counts.shape[1])
+        self._popularity = np.log1p(counts)
+        self._trend = np.diff(np.log(share), axis=0)
+        self._published_years = facts.published_at / SECONDS_PER_YEAR
+        self._log_duration = np.log(np.maximum(facts.duration_s, 1.0))
+        labels = facts.labels.tocsr()
+        self._label_starts, self._label_ids = labels.indptr.astype(np.int64), labels.indices
+        lengths = np.diff(self._label_starts)
+        self._label_share = 1 / np.maximum(lengths, 1)
+        weight = (share[0] if len(share) else np.ones(len(lengths))) * self._label_share
+        usual = np.bincount(self._label_ids, np.repeat(weight, lengths), labels.shape[1])
+        self._usual = usual / usual.sum() if usual.sum() else np.ones(labels.shape[1])
+        popularity, shorter = facts.popularity_names, facts.popularity_names[1:]
+        self.names: tuple[str, ...] = (
+            *(f"score.{name}" for name in self._sources),
+            *(f"rank.{name}" for name in self._sources),
+            "fusion",
+            *(f"popularity.{name}" for name in popularity),
+            *(f"trend.{name}" for name in shorter),
+            "age_years",
+            "label_affinity",
+            "recent_label_affinity",
+            "published_after_history",
+            "published_after_recent",
+            "more_popular_than_history",
+            "duration_after_history",
+            "similarity",
+            "recent_similarity",
+            "history_length",
+            "history_popularity",
+            "log_minutes_since_last",
+        )
+
+    def build(self, viewer: Viewer, candidates: Scored, now: float) -> np.ndarray:
+        """(n, F) float32, a column for each of `names`; NaN where nothing is known. `now` is seconds since 1970."""
+        columns, profile = candidates.columns, viewer.profile
+        features = np.full((len(columns), len(self.names)), np.nan, np.float32)
+        if not len(columns):
+            return features
+        place = iter(range(len(self.names)))
+
+        def put(values: np.ndarray | float) -> None:
+            features[:, next(place)] = values
+
+        self._put_sources(candidates, put)
+        for row in self._popularity:
+            put(row[columns])
+        for row in self._trend:
+            put(row[columns])
+        published = self._published_years[columns]
+        put(now / SECONDS_PER_YEAR - published)
+        if profile.known:
+            liked, weights = profile.liked, profile.signal
+            recent = weights * np.exp2(-np.arange(len(liked)) / RECENT_HALF_LIFE_ITEMS)
+            put(self._label_affinity(columns, liked, weights))
+            put(self._label_affinity(columns, liked, recent))
+            put(published - _mean_of_known(self._published_years[liked], weights))
+            put(published - _mean_of_known(self._published_years[liked], recent))
+            usual = float(np.average(self._popularity[0][liked], weights=weights)) if len(self._popularity) else np.nan
+            put((self._popularity[0][columns] if len(self._popularity) else np.nan) - usual)
+            put(self._log_duration[columns] - _mean_of_known(self._log_duration[liked], recent))
+            similarity, recent_similarity = self._similarity(columns, liked, weights)
+            put(similarity)
+            put(recent_similarity)
+            put(len(liked))
+            put(usual)
+            put(np.log1p(max(now - viewer.times[0], 0.0) / 60) if len(viewer.times) else np.nan)
+        return features
+
+    def _put_sources(self, candidates: Scored, put: Callable[[np.ndarray | float], None]) -> None:
+        row_of = {name: row for row, name in enumerate(candidates.sources)}
+        mean = candidates.scores.mean(axis=1, keepdims=True)
+        spread = candidates.scores.std(axis=1, keepdims=True)
+        # Of a source that scores all alike the candidates are all average.
+        standard = (candidates.scores - mean) / np.where(spread > 0, spread, 1)
+        ranks = np.where(candidates.ranks > 0, candidates.ranks, np.nan)
+        for values in (standard, ranks):
+            for name in self._sources:
+                put(values[row_of[name]] if name in row_of else np.nan)
+        put(np.nansum(1 / (FUSION_CONSTANT + ranks), axis=0))
+
+    def _label_affinity(self, columns: np.ndarray, liked: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """How much more often than usual the viewer likes a candidate's labels: (n,), 1 is as usual, NaN no labels."""
+        row, label = self._labels_of(liked)
+        taste = np.bincount(label, (weights * self._label_share[liked])[row], len(self._usual))
+        if not taste.sum():
+            return np.full(len(columns), np.nan)
+        lift = taste / taste.sum() / np.maximum(self._usual, 1e-3)
+        row, label = self._labels_of(columns)
+        affinity = np.bincount(row, lift[label], len(columns)) * self._label_share[columns]
+        return np.where(np.diff(self._label_starts)[columns] > 0, affinity, np.nan)
+
+    def _labels_of(self, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The labels of videos, one after another: (place in `columns`, label)."""
+        starts = self._label_starts[columns]
+        lengths = self._label_starts[columns + 1] - starts
+        row = np.repeat(np.arange(len(columns)), lengths)
+        within = np.arange(len(row)) - (np.cumsum(lengths) - lengths)[row]
+        return row, self._label_ids[starts[row] + within]
+
+    def _similarity(
+        self, columns: np.ndarray, liked: np.ndarray, weights: np.ndarray
+    ) -> tuple[np.ndarray | float, np.ndarray | float]:
+        """Cosines with the mean of all likes, and with the nearest of the last ones: (n,) each, NaN no vector."""
+        if self._facts.vectors is None:
+            return np.nan, np.nan
+        liked_here, history = self._facts.vectors(liked)
+        here, vectors = self._facts.vectors(columns)
+        if not liked_here.any() or not here.any():
+            return np.nan, np.nan
+        similarity = np.full((2, len(columns)), np.nan)
+        centre = weights[liked_here] @ history
+        similarity[0, here] = vectors @ centre / max(float(np.linalg.norm(centre)), 1e-9)
+        similarity[1, here] = (vectors @ history[:RECENT_VECTORS].T).max(axis=1)
+        return similarity[0], similarity[1]
+
+
+def _mean_of_known(values: np.ndarray, weights: np.ndarray) -> float:
+    """The weighted mean of the values that are not NaN; NaN when none is known."""
+    known = ~np.isnan(values)
+    return float(np.average(values[known], weights=weights[known])) if known.any() else np.nan

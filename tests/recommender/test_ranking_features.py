@@ -1,0 +1,131 @@
+"""Features: what they say of candidates, and that serving sees what training saw."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from recommender.popularity import SECONDS_PER_DAY
+from recommender.profile import Profile, ProfileSettings, profile_of_likes
+from recommender.ranking.features import FeatureBuilder, Scored, VideoFacts, Viewer
+
+NOW = 1_700_000_000.0
+YEAR = 365.25 * SECONDS_PER_DAY
+#: Six videos, the first three of the genre 0, the next two of the genre 1, the last one without labels.
+LABELS = sp.csr_matrix(np.array([[1, 0], [1, 0], [1, 0], [0, 1], [0, 1], [0, 0]], bool))
+VECTORS = np.array([[1, 0], [0.8, 0.6], [0.6, 0.8], [0, 1], [-1, 0]], np.float32)
+
+
+def vectors(columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of all but the last."""
+    here = columns < 5
+    return here, VECTORS[columns[here]]
+
+
+FACTS = VideoFacts(
+    popularity=np.array([[9, 9, 9, 9, 0, 9], [1, 0, 0, 5, 0, 0]], np.float32),
+    popularity_names=("all", "30d"),
+    published_at=NOW - YEAR * np.array([1, 2, 3, 4, 5, np.nan]),
+    duration_s=np.array([60, 60, 120, np.nan, 60, 60.0]),
+    labels=LABELS,
+    vectors=vectors,
+)
+
+
+def viewer(*liked: int, minutes_ago: float = 5) -> Viewer:
+    profile = profile_of_likes(np.array(liked, np.int64), np.ones(len(liked), np.float32), ProfileSettings())
+    return Viewer(profile, NOW - 60 * minutes_ago * np.arange(1, len(liked) + 1))
+
+
+def scored(columns: list[int], **sources: list[float]) -> Scored:
+    """Candidates with these scores by source, all found, the best first."""
+    scores = np.array(list(sources.values()), np.float32).reshape(len(sources), len(columns))
+    ranks = (-scores).argsort(axis=1).argsort(axis=1) + 1
+    return Scored(np.array(columns, np.int64), tuple(sources), ranks.astype(np.int32), scores)
+
+
+def features(facts: VideoFacts, viewer: Viewer, candidates: Scored, sources: tuple[str, ...]) -> dict[str, np.ndarray]:
+    builder = FeatureBuilder(facts, sources)
+    built = builder.build(viewer, candidates, NOW)
+    assert built.shape == (len(candidates.columns), len(builder.names)) and built.dtype == np.float32
+    return dict(zip(builder.names, built.T, strict=True))
+
+
+def test_scores_of_a_source_are_standardised_and_the_order_of_sources_does_not_matter() -> None:
+    one = scored([1, 2, 4], taste=[1.0, 2.0, 6.0], trend=[5.0, 5.0, 5.0])
+    other = scored([1, 2, 4], trend=[5.0, 5.0, 5.0], taste=[1.0, 2.0, 6.0])
+    built = features(FACTS, viewer(0), one, ("trend", "taste"))
+    np.testing.assert_allclose(built["score.taste"], (np.array([1, 2, 6]) - 3) / np.std([1, 2, 6]), rtol=1e-5)
+    np.testing.assert_array_equal(built["score.trend"], 0)
+    np.testing.assert_array_equal(built["rank.taste"], [3, 2, 1])
+    swapped = features(FACTS, viewer(0), other, ("taste", "trend"))
+    for name in built:
+        np.testing.assert_array_equal(built[name], swapped[name])
+
+
+def test_a_source_that_did_not_answer_and_a_candidate_it_did_not_find_are_unknown() -> None:
+    candidates = scored([1, 2], taste=[1.0, 2.0])
+    candidates.ranks[0, 0] = 0
+    built = features(FACTS, viewer(0), candidates, ("taste", "trend"))
+    assert np.isnan(built["score.trend"]).all() and np.isnan(built["rank.trend"]).all()
+    np.testing.assert_array_equal(np.isnan(built["rank.taste"]), [True, False])
+    assert not np.isnan(built["score.taste"]).any()
+    np.testing.assert_allclose(built["fusion"], [0, 1 / 61], rtol=1e-6)
+
+
+def test_popularity_and_its_trend() -> None:
+    built = features(FACTS, viewer(0), scored([1, 3, 4], taste=[1, 2, 3]), ("taste",))
+    np.testing.assert_allclose(built["popularity.all"], np.log1p([9, 9, 0]), rtol=1e-6)
+    rising = built["trend.30d"]
+    assert rising[1] > 0 > rising[0]
+    np.testing.assert_allclose(built["more_popular_than_history"], np.log1p([9, 9, 0]) - np.log1p(9), atol=1e-6)
+
+
+def test_age_and_distances_from_the_history() -> None:
+    built = features(FACTS, viewer(0, 2), scored([1, 4, 5], taste=[1, 2, 3]), ("taste",))
+    np.testing.assert_allclose(built["age_years"], [2, 5, np.nan], rtol=1e-5)
+    np.testing.assert_allclose(built["published_after_history"], [0, -3, np.nan], atol=1e-5)
+    # The newer like counts more: what is usual moves towards it.
+    assert -1 < built["published_after_recent"][0] < 0
+    assert built["duration_after_history"][0] < 0
+
+
+def test_labels_that_the_viewer_likes_more_than_usual_stand_out() -> None:
+    built = features(FACTS, viewer(0, 1, 3), scored([2, 4, 5], taste=[1, 2, 3]), ("taste",))
+    for name in ("label_affinity", "recent_label_affinity"):
+        assert np.isnan(built[name][2])
+    # The newest like is of genre 0, the oldest of genre 1.
+    assert built["recent_label_affinity"][0] > built["label_affinity"][0]
+    assert built["recent_label_affinity"][1] < built["label_affinity"][1]
+    only = features(FACTS, viewer(3), scored([2, 4], taste=[1, 2]), ("taste",))["label_affinity"]
+    assert only[0] == 0 and only[1] > 1
+
+
+def test_likeness_to_the_history_is_a_cosine() -> None:
+    built = features(FACTS, viewer(0, 3), scored([1, 4, 5], taste=[1, 2, 3]), ("taste",))
+    np.testing.assert_allclose(built["similarity"], [1.4 / np.sqrt(2), -1 / np.sqrt(2), np.nan], rtol=1e-5)
+    np.testing.assert_allclose(built["recent_similarity"], [0.8, 0, np.nan], rtol=1e-5)
+
+
+def test_what_is_known_of_the_viewer() -> None:
+    built = features(FACTS, viewer(0, 4), scored([1], taste=[1]), ("taste",))
+    assert built["history_length"] == [2]
+    np.testing.assert_allclose(built["history_popularity"], [np.log1p(9) / 2], rtol=1e-6)
+    np.testing.assert_allclose(built["log_minutes_since_last"], [np.log1p(5)], rtol=1e-6)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_where_nothing_is_known_features_are_missing_and_not_wrong(known: bool) -> None:
+    nothing = VideoFacts(
+        np.zeros((0, 2), np.float32), (), np.full(2, np.nan), np.full(2, np.nan), sp.csr_matrix((2, 0), dtype=bool)
+    )
+    nobody = Viewer(Profile(*(np.zeros(0, kind) for kind in (np.int64, np.float32, np.float32, np.int64, np.int64))),
+                    np.zeros(0))  # fmt: skip
+    built = features(nothing, viewer(0) if known else nobody, scored([1], taste=[2.0]), ("taste",))
+    said = {name for name, values in built.items() if not np.isnan(values).all()}
+    about_viewer = {"history_length", "log_minutes_since_last"}
+    assert said == {"score.taste", "rank.taste", "fusion"} | (about_viewer if known else set())
+
+
+def test_no_candidates_have_no_features() -> None:
+    built = features(FACTS, viewer(0), scored([], taste=[]), ("taste",))
+    assert len(built["fusion"]) == 0
