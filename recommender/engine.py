@@ -19,7 +19,7 @@ from data.home import Home
 from data.store import Catalogue, Store
 from data.store.events import History
 from recommender.catalogue_view import CatalogueView
-from recommender.fitting import FITS
+from recommender.fitting import MODEL_OF, QUICK
 from recommender.live_index import LiveIndex
 from recommender.novelty import NewVideos
 from recommender.pipeline import Pipeline, timed
@@ -30,13 +30,19 @@ from recommender.pipeline.sources.content import ContentSource, FreshSource
 from recommender.pipeline.sources.continuing import ContinueWatchingSource, NextEpisodeSource
 from recommender.pipeline.sources.history import HistorySource
 from recommender.pipeline.sources.popular import PopularSource, TrendingSource
-from recommender.pipeline.stages import Query, Ranked, Source, Trace
+from recommender.pipeline.sources.settings import SourcesSettings
+from recommender.pipeline.stages import Query, Ranked, Ranker, Source, Trace
 from recommender.policy import Slate
 from recommender.profile import Profile, build_profile, profile_of_likes
+from recommender.ranking.features import FeatureBuilder, VideoFacts
+from recommender.ranking.learned import LearnedRanker
 from recommender.release import Release, ReleaseError, Releases
 from recommender.settings import RecommenderSettings
 from recommender.slates import Slates
 from recommender.unpublished import unpublished_release
+
+#: The sources that a ranker hears of: all but those whose models cannot be fitted once more for every past window.
+RANKED_BY = tuple(name for name in SourcesSettings.model_fields if name not in MODEL_OF or MODEL_OF[name] in QUICK)
 
 Similarity = Literal["visual", "cowatch", "both"]
 
@@ -64,6 +70,7 @@ class Engine:
             hydrators=[CatalogueFacts(view), Reasons(view, sources, list(release.popularity.countries))],
             settings=settings.pipeline,
             quotas=dict(settings.sources),
+            ranker=self._ranker(),
         )
         new_from = self.pipeline.bits_of([FreshSource.name])
         self.slates = Slates(view, self.index, self.new_videos, settings.policy, new_from)
@@ -73,9 +80,9 @@ class Engine:
         release, view, choices = self.release, self.view, self.settings.sources
         size = len(release.videos)
         sources: list[Source] = [
-            HistorySource(name, release.models[name], size, getattr(choices, name))
-            for name in FITS
-            if name in release.models
+            HistorySource(name, release.models[model], size, getattr(choices, name))
+            for name, model in MODEL_OF.items()
+            if model in release.models
         ]
         sources += [
             ContentSource(self.index, choices.content),
@@ -86,6 +93,26 @@ class Engine:
             TrendingSource(release.popularity, choices.trending),
         ]
         return [source for source in sources if getattr(choices, source.name).enabled]
+
+    @cached_property
+    def features(self) -> FeatureBuilder:
+        """What the ranker sees of candidates."""
+        view, world = self.view, self.release.popularity.world
+        came_later = len(view.videos) - world.shape[1]
+        facts = VideoFacts(
+            popularity=np.pad(world, ((0, 0), (0, came_later))),
+            published_at=view.published_at,
+            duration_s=view.duration_s,
+            labels=view.label_matrix,
+            vectors=self.index.vectors if len(self.index) else None,
+        )
+        return FeatureBuilder(facts, RANKED_BY)
+
+    def _ranker(self) -> Ranker | None:
+        trained = self.release.ranker
+        if trained is None or not self.settings.ranker.enabled:
+            return None
+        return LearnedRanker(trained, self.features)
 
     @classmethod
     def open(cls, home: Home, store: Store, settings: RecommenderSettings | None = None) -> "Engine":
@@ -181,10 +208,10 @@ class Engine:
         """
         column = self.column_of[video_id]
         likes = profile_of_likes(np.array([column]), np.ones(1, np.float32), np.array([query.now]))
-        by_looks, by_viewers = {"content"}, set(FITS)
+        by_looks, by_viewers = {"content"}, set(MODEL_OF)
         only = {"visual": by_looks, "cowatch": by_viewers, "both": by_looks | by_viewers}[by]
         # Looks count as much as all models of who watches what together.
-        weights = dict.fromkeys(only, 1.0 / max(len(self.release.models), 1)) | {"content": 1.0}
+        weights = dict.fromkeys(only, 1.0 / max(len(by_viewers & set(self.release.models)), 1)) | {"content": 1.0}
         asked = replace(query, profile=likes, weights=weights)
         ranked = self.pipeline.rank(asked, Trace() if trace is None else trace, only)
         return ranked.take(np.arange(min(query.limit, len(ranked))))

@@ -10,7 +10,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -26,9 +26,14 @@ from data.interactions import Interactions, load_interactions
 from data.progress import progress
 from data.store import Store
 from recommender import release as parts
+from recommender.catalogue_view import CatalogueView
+from recommender.engine import RANKED_BY
 from recommender.fitting import FITS, fit_model
 from recommender.index import VectorIndex
 from recommender.popularity import measure_popularity
+from recommender.ranking.features import feature_names
+from recommender.ranking.ranker import PastRequests, train_ranker
+from recommender.ranking.windows import past_requests, rolling_windows
 from recommender.release import NO_ENCODER, Releases
 from recommender.settings import RecommenderSettings
 
@@ -97,6 +102,7 @@ class _Refresh:
             *((name.replace("_", " "), partial(self._write_model, name)) for name in FITS),
             ("popularity", self._write_popularity),
             ("index", self._write_index),
+            ("ranker", self._write_ranker),
             ("gates", self._pass_gates),
         ]
         with progress("refresh", len(phases) + 1, "phases") as advance:
@@ -179,6 +185,7 @@ class _Refresh:
             "until_seq": self._state["until_seq"],
             **self._state["inputs"],
             "gates": self._state["gates"],
+            "ranker": self._state["ranker"],
         }
 
     # ---- The phases ----------------------------------------------------------------------------------------
@@ -191,9 +198,10 @@ class _Refresh:
 
     def _write_model(self, name: str) -> None:
         try:
-            model = fit_model(name, self._interactions, self._settings)
+            model = fit_model(name, self._interactions, self._settings, self._folder / f".{name}")
         except ArithmeticError as error:
             raise GateError(f"gate finite: {error}") from error
+        shutil.rmtree(self._folder / f".{name}", ignore_errors=True)
         if model is not None:
             parts.write_model(self._folder, name, model)
             self._state["models"].append(name)
@@ -231,6 +239,26 @@ class _Refresh:
                 f"gate embeddings: {here} of {len(encoded)} encoded videos have a vector,"
                 f" {MIN_EMBEDDED:.0%} are needed; run `watchnext embed`, which encodes the others again"
             )
+
+    def _write_ranker(self) -> None:
+        """A ranker, where there is enough to learn from and it is better than the fusion on what it has not seen."""
+        choices, interactions = self._settings.ranker, self._interactions
+        self._state["ranker"] = {"serves": False}
+        if not choices.enabled:
+            return
+        view = CatalogueView.load(self._store, self._videos)
+        found = (
+            past_requests(window, number, interactions, view, self._built_index, self._settings)
+            for number, window in enumerate(rolling_windows(interactions, choices))
+        )
+        past = [requests for requests in found if requests is not None]
+        trained = train_ranker(PastRequests.together(past), feature_names(RANKED_BY), choices) if past else None
+        if trained is None:
+            return
+        ranker, comparison = trained
+        self._state["ranker"] = {"serves": comparison.trees_are_better, **asdict(comparison)}
+        if comparison.trees_are_better:
+            parts.write_ranker(self._folder, ranker)
 
     def _pass_gates(self) -> None:
         """Numbers must be finite, and an approximate index must find what an exact search finds."""

@@ -18,9 +18,11 @@ from recommender.fitting import KINDS
 from recommender.index import VectorIndex
 from recommender.models import HistoryModel
 from recommender.popularity import Popularity
+from recommender.ranking.ranker import Ranker
 
 FORMAT = 2
 MANIFEST = "manifest.json"
+RANKER = "ranker.json"
 CURRENT = "CURRENT"
 NO_ENCODER = "none"
 
@@ -33,7 +35,7 @@ class ReleaseError(RuntimeError):
 class Release:
     """What one version of the world knows of its V videos (`videos`: their ids, by column).
 
-    models: by the name of the source that asks them; viewers: (V,) int32, how many viewers liked each video.
+    models: by name, see `recommender.fitting`; viewers: (V,) int32, how many viewers liked each video.
     """
 
     id: str
@@ -43,6 +45,7 @@ class Release:
     popularity: Popularity
     viewers: np.ndarray
     models: Mapping[str, HistoryModel] = field(default_factory=dict)
+    ranker: Ranker | None = None
 
 
 # ---- The parts on disk --------------------------------------------------------------------------------------
@@ -62,6 +65,11 @@ def write_model(folder: Path, name: str, model: HistoryModel) -> None:
     _write_arrays(folder / f"{name}.npz", **model.arrays())
 
 
+def write_ranker(folder: Path, ranker: Ranker) -> None:
+    with replacing(folder / RANKER) as file:
+        file.write(ranker.to_text().encode())
+
+
 def write_popularity(folder: Path, popularity: Popularity, viewers: np.ndarray) -> None:
     _write_arrays(folder / "popularity.npz", **popularity.arrays(), viewers=viewers)
 
@@ -78,6 +86,7 @@ def load_release(folder: Path) -> Release:
         index=VectorIndex.load(folder / "index.faiss", _read_arrays(folder / "index.npz")["ids"]),
         popularity=Popularity.from_arrays(popularity),
         viewers=popularity["viewers"],
+        ranker=_read_ranker(folder / RANKER) if (folder / RANKER).exists() else None,
         models={name: KINDS[name].from_arrays(_read_arrays(path)) for name, path in stored.items() if path.exists()},
     )
 
@@ -111,6 +120,13 @@ def verify_release(folder: Path) -> dict[str, Any]:
     for name, expected in manifest["files"].items():
         verify_checksum(folder / name, expected["sha256"])
     return manifest
+
+
+def _read_ranker(path: Path) -> Ranker:
+    try:
+        return Ranker.from_text(path.read_text())
+    except ValueError as error:
+        raise CorruptFileError(f"{path}: {error}") from error
 
 
 def _write_arrays(path: Path, **arrays: Any) -> None:

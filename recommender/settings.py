@@ -5,13 +5,16 @@ from pydantic import BaseModel, ConfigDict, Field
 from recommender.collaborative import CollaborativeSettings
 from recommender.index import IndexSettings
 from recommender.item_item import ItemItemSettings
+from recommender.neighbours import NeighbourSettings
 from recommender.novelty import NoveltySettings
 from recommender.pipeline import PipelineSettings
 from recommender.pipeline.sources.settings import SourcesSettings
 from recommender.policy import PolicySettings
 from recommender.popularity import PopularitySettings
 from recommender.profile import ProfileSettings
+from recommender.ranking.ranker import RankerSettings
 from recommender.sequential import TransitionSettings
+from recommender.transformer import TransformerSettings
 from recommender.walks import WalkSettings
 
 
@@ -27,5 +30,8 @@ class RecommenderSettings(BaseModel):
     profile: ProfileSettings = Field(default_factory=ProfileSettings)
     novelty: NoveltySettings = Field(default_factory=NoveltySettings)
     sources: SourcesSettings = Field(default_factory=SourcesSettings)
+    neighbours: NeighbourSettings = Field(default_factory=NeighbourSettings)
+    transformer: TransformerSettings = Field(default_factory=TransformerSettings)
+    ranker: RankerSettings = Field(default_factory=RankerSettings)
     policy: PolicySettings = Field(default_factory=PolicySettings)
     pipeline: PipelineSettings = Field(default_factory=PipelineSettings)

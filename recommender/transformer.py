@@ -24,7 +24,6 @@ class TransformerSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    enabled: bool = Field(default=False, description="whether it is trained and asked: minutes to hours on a CPU")
     dim: int = Field(default=128, ge=4, le=1024, description="length of a video's embedding")
     blocks: int = Field(default=2, ge=1, le=12, description="transformer blocks")
     heads: int = Field(default=2, ge=1, le=16, description="attention heads per block; they divide dim")

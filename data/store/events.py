@@ -102,7 +102,7 @@ class EventLog:
         return _history(user_id, rows)
 
     def seen_since(self, user_id: str, since: float, limit: int = HISTORY_LIMIT) -> History:
-        """All that a viewer did, or was shown, from a moment on (seconds since 1970), in the order it was added last."""
+        """All that a viewer did, or was shown, from a moment on (seconds since 1970), the last added first."""
         newest = sa.select(events.c.video_id, events.c.type, events.c.value, events.c.occurred_at).where(
             events.c.user_id == user_id, events.c.occurred_at >= since
         )

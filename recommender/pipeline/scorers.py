@@ -4,6 +4,8 @@ import numpy as np
 
 from recommender.pipeline.stages import Candidates, Query
 
+FUSION_CONSTANT = 60.0
+
 
 class ReciprocalRankFusion:
     """Sum over the sources of weight / (constant + rank): needs no training and no comparable scores.
@@ -13,7 +15,7 @@ class ReciprocalRankFusion:
 
     name = "reciprocal_rank_fusion"
 
-    def __init__(self, constant: float = 60.0) -> None:
+    def __init__(self, constant: float = FUSION_CONSTANT) -> None:
         self._constant = constant
 
     def parts(self, query: Query, candidates: Candidates) -> np.ndarray:

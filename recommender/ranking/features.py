@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 
+from recommender.pipeline.scorers import FUSION_CONSTANT
+from recommender.pipeline.stages import Candidates
 from recommender.popularity import SECONDS_PER_DAY
 from recommender.profile import Profile
 
@@ -19,6 +21,8 @@ FUSION_CONSTANT = 60.0
 RECENT_HALF_LIFE_ITEMS = 10.0
 #: Candidates are compared with the vectors of so many likes.
 RECENT_VECTORS = 10
+#: The windows of `recommender.popularity.Popularity`.
+POPULARITY = ("all_time", "decayed", "recent")
 SECONDS_PER_YEAR = 365.25 * SECONDS_PER_DAY
 
 VectorsOf = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
@@ -35,30 +39,34 @@ class VideoFacts:
     """
 
     popularity: np.ndarray
-    popularity_names: tuple[str, ...]
     published_at: np.ndarray
     duration_s: np.ndarray
     labels: sp.csr_matrix
     vectors: VectorsOf | None = None
+    popularity_names: tuple[str, ...] = POPULARITY
 
 
-@dataclass(frozen=True)
-class Viewer:
-    """A profile, and `times` (h,) float64: when each of its likes was, seconds since 1970, newest first."""
-
-    profile: Profile
-    times: np.ndarray
-
-
-@dataclass(frozen=True)
-class Scored:
-    """Candidates as the sources see them: columns (n,) int64, and of S sources the ranks (S, n) int32, 1 is best and
-    0 is not found by it, and the scores (S, n) float32 of every candidate, whoever found it."""
-
-    columns: np.ndarray
-    sources: tuple[str, ...]
-    ranks: np.ndarray
-    scores: np.ndarray
+def feature_names(sources: Sequence[str], popularity: Sequence[str] = POPULARITY) -> tuple[str, ...]:
+    """What `FeatureBuilder` computes, in order, for sources and windows of popularity of these names."""
+    return (
+        *(f"score.{name}" for name in sorted(sources)),
+        *(f"rank.{name}" for name in sorted(sources)),
+        "fusion",
+        *(f"popularity.{name}" for name in popularity),
+        *(f"trend.{name}" for name in popularity[1:]),
+        "age_years",
+        "label_affinity",
+        "recent_label_affinity",
+        "published_after_history",
+        "published_after_recent",
+        "more_popular_than_history",
+        "duration_after_history",
+        "similarity",
+        "recent_similarity",
+        "history_length",
+        "history_popularity",
+        "log_minutes_since_last",
+    )
 
 
 class FeatureBuilder:
@@ -80,30 +88,11 @@ class FeatureBuilder:
         weight = (share[0] if len(share) else np.ones(len(lengths))) * self._label_share
         usual = np.bincount(self._label_ids, np.repeat(weight, lengths), labels.shape[1])
         self._usual = usual / usual.sum() if usual.sum() else np.ones(labels.shape[1])
-        popularity, shorter = facts.popularity_names, facts.popularity_names[1:]
-        self.names: tuple[str, ...] = (
-            *(f"score.{name}" for name in self._sources),
-            *(f"rank.{name}" for name in self._sources),
-            "fusion",
-            *(f"popularity.{name}" for name in popularity),
-            *(f"trend.{name}" for name in shorter),
-            "age_years",
-            "label_affinity",
-            "recent_label_affinity",
-            "published_after_history",
-            "published_after_recent",
-            "more_popular_than_history",
-            "duration_after_history",
-            "similarity",
-            "recent_similarity",
-            "history_length",
-            "history_popularity",
-            "log_minutes_since_last",
-        )
+        self.names = feature_names(sources, facts.popularity_names)
 
-    def build(self, viewer: Viewer, candidates: Scored, now: float) -> np.ndarray:
+    def build(self, profile: Profile, candidates: Candidates, now: float) -> np.ndarray:
         """(n, F) float32, a column for each of `names`; NaN where nothing is known. `now` is seconds since 1970."""
-        columns, profile = candidates.columns, viewer.profile
+        columns = candidates.columns
         features = np.full((len(columns), len(self.names)), np.nan, np.float32)
         if not len(columns):
             return features
@@ -134,20 +123,23 @@ class FeatureBuilder:
             put(recent_similarity)
             put(len(liked))
             put(usual)
-            put(np.log1p(max(now - viewer.times[0], 0.0) / 60) if len(viewer.times) else np.nan)
+            put(np.log1p(max(now - profile.times[0], 0.0) / 60))
         return features
 
-    def _put_sources(self, candidates: Scored, put: Callable[[np.ndarray | float], None]) -> None:
+    def _put_sources(self, candidates: Candidates, put: Callable[[np.ndarray | float], None]) -> None:
         row_of = {name: row for row, name in enumerate(candidates.sources)}
-        mean = candidates.scores.mean(axis=1, keepdims=True)
-        spread = candidates.scores.std(axis=1, keepdims=True)
+        # Some sources score only what they found; of one that found nothing there is nothing to compare.
+        known = ~np.isnan(candidates.scores)
+        count = np.maximum(known.sum(axis=1, keepdims=True), 1)
+        centred = candidates.scores - np.where(known, candidates.scores, 0).sum(axis=1, keepdims=True) / count
+        spread = np.sqrt(np.where(known, centred**2, 0).sum(axis=1, keepdims=True) / count)
         # Of a source that scores all alike the candidates are all average.
-        standard = (candidates.scores - mean) / np.where(spread > 0, spread, 1)
+        standard = centred / np.where(spread > 0, spread, 1)
         ranks = np.where(candidates.ranks > 0, candidates.ranks, np.nan)
         for values in (standard, ranks):
             for name in self._sources:
                 put(values[row_of[name]] if name in row_of else np.nan)
-        put(np.nansum(1 / (FUSION_CONSTANT + ranks), axis=0))
+        put(np.nansum(candidates.weights[:, None] / (FUSION_CONSTANT + ranks), axis=0))
 
     def _label_affinity(self, columns: np.ndarray, liked: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """How much more often than usual the viewer likes a candidate's labels: (n,), 1 is as usual, NaN no labels."""

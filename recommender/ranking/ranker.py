@@ -6,7 +6,7 @@ order stays that of the fusion. Knows nothing of sources, viewers and videos.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Self
 
 import lightgbm
@@ -30,6 +30,9 @@ class RankerSettings(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     enabled: bool = Field(default=True, description="whether candidates are ranked by trees at all")
+    windows: int = Field(default=7, ge=2, le=50, description="windows of the past that are learned from")
+    window_share: float = Field(default=0.05, gt=0, le=0.25, description="share of all interactions in each window")
+    viewers_per_window: int = Field(default=1_000, ge=10, description="viewers asked for in a window; of more, some")
     min_groups: int = Field(default=300, ge=2, description="no trees are trained from fewer past requests")
     fusion_weight: float = Field(default=0.5, ge=0, description="standard deviations of the fused score to begin with")
     trees: int = Field(default=40, ge=1, le=500, description="at most; scoring takes time in proportion")
@@ -58,6 +61,12 @@ class PastRequests:
 
     def __len__(self) -> int:
         return len(self.sizes)
+
+    @classmethod
+    def together(cls, parts: Sequence["PastRequests"]) -> "PastRequests":
+        """All requests of several, at least one."""
+        names = [each.name for each in fields(cls)]
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
     def take(self, wanted: np.ndarray) -> "PastRequests":
         """The requests where `wanted` (G,) bool."""

@@ -163,7 +163,9 @@ def test_a_takedown_ends_when_it_is_lifted(engine: Engine, world: Store) -> None
 def add_encoded(store: Store, home: Home, name: str, like: str) -> None:
     """A new video that looks like a known one."""
     table = next(table for table in EmbeddingTable.all(home.embeddings) if table.encoder_id == ENCODER)
-    store.catalogue.upsert([Video(id=name, title=name.title(), labels=["new"], media_path=f"/{name}.mp4")])
+    store.catalogue.upsert(
+        [Video(id=name, title=name.title(), labels=["new"], media_path=f"/{name}.mp4", published_at=NOW - 60)]
+    )
     table.append([name], table.matrix[table.rows_of([like])])
     store.catalogue.mark_ready(name, ENCODER, MediaFacts())
 

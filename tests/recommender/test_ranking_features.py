@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
+from recommender.pipeline.stages import Candidates
 from recommender.popularity import SECONDS_PER_DAY
-from recommender.profile import Profile, ProfileSettings, profile_of_likes
-from recommender.ranking.features import FeatureBuilder, Scored, VideoFacts, Viewer
+from recommender.profile import Profile, profile_of_likes
+from recommender.ranking.features import FeatureBuilder, VideoFacts
 
 NOW = 1_700_000_000.0
 YEAR = 365.25 * SECONDS_PER_DAY
@@ -31,19 +32,22 @@ FACTS = VideoFacts(
 )
 
 
-def viewer(*liked: int, minutes_ago: float = 5) -> Viewer:
-    profile = profile_of_likes(np.array(liked, np.int64), np.ones(len(liked), np.float32), ProfileSettings())
-    return Viewer(profile, NOW - 60 * minutes_ago * np.arange(1, len(liked) + 1))
+def viewer(*liked: int, minutes_ago: float = 5) -> Profile:
+    times = NOW - 60 * minutes_ago * np.arange(1, len(liked) + 1)
+    return profile_of_likes(np.array(liked, np.int64), np.ones(len(liked), np.float32), times)
 
 
-def scored(columns: list[int], **sources: list[float]) -> Scored:
+def scored(columns: list[int], **sources: list[float]) -> Candidates:
     """Candidates with these scores by source, all found, the best first."""
     scores = np.array(list(sources.values()), np.float32).reshape(len(sources), len(columns))
     ranks = (-scores).argsort(axis=1).argsort(axis=1) + 1
-    return Scored(np.array(columns, np.int64), tuple(sources), ranks.astype(np.int32), scores)
+    weights = np.ones(len(sources), np.float32)
+    return Candidates(np.array(columns, np.int64), tuple(sources), weights, ranks.astype(np.int32), scores)
 
 
-def features(facts: VideoFacts, viewer: Viewer, candidates: Scored, sources: tuple[str, ...]) -> dict[str, np.ndarray]:
+def features(
+    facts: VideoFacts, viewer: Profile, candidates: Candidates, sources: tuple[str, ...]
+) -> dict[str, np.ndarray]:
     builder = FeatureBuilder(facts, sources)
     built = builder.build(viewer, candidates, NOW)
     assert built.shape == (len(candidates.columns), len(builder.names)) and built.dtype == np.float32

@@ -1,0 +1,140 @@
+"""What the ranker learns from: the lists that would have been served at past moments, and what was watched next.
+
+For each of several windows of time the models are fitted to what happened before it, by the code that fits a release;
+the viewers of the window are asked for, by the pipeline that serves, at the moment of their first like in it. So
+training sees what serving sees, and never the future.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from data.interactions import Interactions
+from data.progress import progress
+from recommender.catalogue_view import CatalogueView
+from recommender.engine import Engine
+from recommender.fitting import QUICK, fit_model
+from recommender.index import VectorIndex
+from recommender.pipeline.stages import Candidates, Query, Trace
+from recommender.popularity import measure_popularity
+from recommender.profile import profile_of_likes
+from recommender.ranking.ranker import PastRequests, RankerSettings
+from recommender.release import NO_ENCODER, Release
+from recommender.settings import RecommenderSettings
+
+#: Before this share of all that happened too little is known to learn from.
+BEGINS_AT = 0.25
+HIGHEST_GRADE = 3
+
+
+@dataclass(frozen=True)
+class Window:
+    """From `start` to `end`, seconds since 1970; the models know what happened before `start`."""
+
+    start: float
+    end: float
+
+
+def rolling_windows(interactions: Interactions, settings: RankerSettings) -> list[Window]:
+    """The newest windows, the oldest first; fewer where there is not enough before them."""
+    count = len(interactions)
+    edges = [round(count * (1 - place * settings.window_share)) for place in range(settings.windows, -1, -1)]
+    times = [float(interactions.time[edge]) if edge < count else np.inf for edge in edges if edge >= BEGINS_AT * count]
+    return [Window(start, end) for start, end in zip(times, times[1:], strict=False) if start < end]
+
+
+def past_requests(
+    window: Window,
+    number: int,
+    interactions: Interactions,
+    view: CatalogueView,
+    index: VectorIndex,
+    settings: RecommenderSettings,
+) -> PastRequests | None:
+    """The requests of the viewers who were known before a window and liked something new in it; None without any.
+
+    number: which window this is, higher is newer.
+    """
+    before = interactions.take(interactions.time < window.start)
+    within = interactions.take((interactions.time >= window.start) & (interactions.time < window.end))
+    engine = Engine(_release_of(before, view, index, window.start, settings), view, settings)
+    features, relevant, viewers = [], [], []
+    grades: list[np.ndarray] = []
+    for viewer, query, following in _queries(before, within, settings):
+        candidates = _candidates(engine, query)
+        if len(candidates.columns) == 0:
+            continue
+        features.append(engine.features.build(query.profile, candidates, query.now))
+        grades.append(_grades(candidates, within.video[following], within.signal[following]))
+        relevant.append(len(following))
+        viewers.append(viewer)
+    if not features:
+        return None
+    sizes = np.array([len(each) for each in grades])
+    return PastRequests(
+        np.concatenate(features),
+        np.concatenate(grades),
+        sizes,
+        np.array(relevant),
+        np.full(len(sizes), number),
+        np.array(viewers),
+    )
+
+
+def _queries(
+    before: Interactions, within: Interactions, settings: RecommenderSettings
+) -> Iterator[tuple[int, Query, np.ndarray]]:
+    """(viewer, what is asked for, the rows of `within` that the viewer liked), of at most so many viewers as are set."""
+    known, wanted = _by_viewer(before), _by_viewer(within.take(within.signal > 0))
+    liked = np.flatnonzero(within.signal > 0)
+    viewers = np.array(sorted(known.keys() & wanted.keys()), np.int64)
+    most = settings.ranker.viewers_per_window
+    if len(viewers) > most:
+        viewers = np.sort(np.random.default_rng(0).choice(viewers, most, replace=False))
+    with progress("past requests", len(viewers), "viewers") as advance:
+        for viewer in viewers.tolist():
+            history, following = known[viewer][::-1], liked[wanted[viewer]]
+            profile = profile_of_likes(
+                before.video[history].astype(np.int64), before.signal[history], before.time[history], settings.profile
+            )
+            yield viewer, Query(profile, settings.pipeline.ranked, float(within.time[following[0]])), following
+            advance()
+
+
+def _candidates(engine: Engine, query: Query) -> Candidates:
+    """What the ranker would have been shown."""
+    pipeline = engine.pipeline
+    candidates, _ = pipeline.fuse(query, pipeline.gather(query, pipeline.eligible(query), Trace()))
+    return candidates.take(np.arange(min(pipeline.settings.ranked, len(candidates.columns))))
+
+
+def _grades(candidates: Candidates, videos: np.ndarray, signals: np.ndarray) -> np.ndarray:
+    """(n,) int8: 0 for what was not watched, else 1 for a look into it, 2 for watching it, 3 for liking it as well."""
+    grade_of = np.zeros(max(int(candidates.columns.max()), int(videos.max())) + 1, np.int8)
+    grade_of[videos] = np.clip(np.ceil(2 * signals), 1, HIGHEST_GRADE)
+    return grade_of[candidates.columns]
+
+
+def _release_of(
+    before: Interactions, view: CatalogueView, index: VectorIndex, now: float, settings: RecommenderSettings
+) -> Release:
+    models = {name: fit_model(name, before, settings) for name in QUICK}
+    return Release(
+        id="past",
+        manifest={"encoder": NO_ENCODER},
+        videos=view.videos,
+        index=index,
+        popularity=measure_popularity(before, now, settings.popularity),
+        viewers=before.audience(),
+        models={name: model for name, model in models.items() if model is not None},
+    )
+
+
+def _by_viewer(interactions: Interactions) -> dict[int, np.ndarray]:
+    """The rows of each viewer, in the order of time."""
+    if len(interactions) == 0:
+        return {}
+    order = np.argsort(interactions.viewer, kind="stable")
+    viewers, starts = np.unique(interactions.viewer[order], return_index=True)
+    return dict(zip(viewers.tolist(), np.split(order, starts[1:]), strict=True))
