@@ -13,7 +13,7 @@ ANY_SOURCE = 0xFFFF_FFFF
 
 
 class Slates:
-    """Makes slates over the columns of a view. `new_from`: `found_by` bits of the sources whose new videos are lifted."""
+    """Makes slates over the columns of a view; `new_from`: bits of the sources whose new videos are lifted."""
 
     def __init__(
         self, view: CatalogueView, index: LiveIndex, new_videos: NewVideos, settings: PolicySettings, new_from: int

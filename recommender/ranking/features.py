@@ -15,8 +15,6 @@ from recommender.pipeline.stages import Candidates
 from recommender.popularity import SECONDS_PER_DAY
 from recommender.profile import Profile
 
-#: The usual constant of reciprocal rank fusion (Cormack, Clarke, Buettcher 2009).
-FUSION_CONSTANT = 60.0
 #: In what is recent about a viewer a like counts half as much this many likes later.
 RECENT_HALF_LIFE_ITEMS = 10.0
 #: Candidates are compared with the vectors of so many likes.

@@ -7,6 +7,7 @@ training sees what serving sees, and never the future.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -41,7 +42,7 @@ def rolling_windows(interactions: Interactions, settings: RankerSettings) -> lis
     count = len(interactions)
     edges = [round(count * (1 - place * settings.window_share)) for place in range(settings.windows, -1, -1)]
     times = [float(interactions.time[edge]) if edge < count else np.inf for edge in edges if edge >= BEGINS_AT * count]
-    return [Window(start, end) for start, end in zip(times, times[1:], strict=False) if start < end]
+    return [Window(start, end) for start, end in pairwise(times) if start < end]
 
 
 def past_requests(
@@ -85,7 +86,7 @@ def past_requests(
 def _queries(
     before: Interactions, within: Interactions, settings: RecommenderSettings
 ) -> Iterator[tuple[int, Query, np.ndarray]]:
-    """(viewer, what is asked for, the rows of `within` that the viewer liked), of at most so many viewers as are set."""
+    """(viewer, what is asked for, the rows of `within` that the viewer liked), of as many viewers as are set."""
     known, wanted = _by_viewer(before), _by_viewer(within.take(within.signal > 0))
     liked = np.flatnonzero(within.signal > 0)
     viewers = np.array(sorted(known.keys() & wanted.keys()), np.int64)

@@ -6,7 +6,7 @@ import scipy.sparse as sp
 
 from recommender.pipeline.stages import Candidates
 from recommender.popularity import SECONDS_PER_DAY
-from recommender.profile import Profile, profile_of_likes
+from recommender.profile import Profile, nobody, profile_of_likes
 from recommender.ranking.features import FeatureBuilder, VideoFacts
 
 NOW = 1_700_000_000.0
@@ -76,6 +76,14 @@ def test_a_source_that_did_not_answer_and_a_candidate_it_did_not_find_are_unknow
     np.testing.assert_allclose(built["fusion"], [0, 1 / 61], rtol=1e-6)
 
 
+def test_a_candidate_that_a_source_does_not_score_is_left_out_of_the_comparison() -> None:
+    built = features(
+        FACTS, viewer(0), scored([1, 2, 4], taste=[1.0, np.nan, 3.0], trend=[np.nan] * 3), ("taste", "trend")
+    )
+    np.testing.assert_allclose(built["score.taste"], [-1, np.nan, 1], rtol=1e-6)
+    assert np.isnan(built["score.trend"]).all()
+
+
 def test_popularity_and_its_trend() -> None:
     built = features(FACTS, viewer(0), scored([1, 3, 4], taste=[1, 2, 3]), ("taste",))
     np.testing.assert_allclose(built["popularity.all"], np.log1p([9, 9, 0]), rtol=1e-6)
@@ -119,12 +127,9 @@ def test_what_is_known_of_the_viewer() -> None:
 
 @pytest.mark.parametrize("known", [True, False])
 def test_where_nothing_is_known_features_are_missing_and_not_wrong(known: bool) -> None:
-    nothing = VideoFacts(
-        np.zeros((0, 2), np.float32), (), np.full(2, np.nan), np.full(2, np.nan), sp.csr_matrix((2, 0), dtype=bool)
-    )
-    nobody = Viewer(Profile(*(np.zeros(0, kind) for kind in (np.int64, np.float32, np.float32, np.int64, np.int64))),
-                    np.zeros(0))  # fmt: skip
-    built = features(nothing, viewer(0) if known else nobody, scored([1], taste=[2.0]), ("taste",))
+    unknown, no_labels = np.full(2, np.nan), sp.csr_matrix((2, 0), dtype=bool)
+    nothing = VideoFacts(np.zeros((0, 2), np.float32), unknown, unknown, no_labels, popularity_names=())
+    built = features(nothing, viewer(0) if known else nobody(), scored([1], taste=[2.0]), ("taste",))
     said = {name for name, values in built.items() if not np.isnan(values).all()}
     about_viewer = {"history_length", "log_minutes_since_last"}
     assert said == {"score.taste", "rank.taste", "fusion"} | (about_viewer if known else set())
