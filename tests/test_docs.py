@@ -15,6 +15,7 @@ from api.settings import Settings, load_settings, setting_names
 from data.home import Home
 from data.schema import EventType
 from embedder.media import Reason
+from recommender.policy import PolicySettings
 from tests.conftest import REPOSITORY
 
 DOCS = REPOSITORY / "docs"
@@ -59,8 +60,12 @@ def test_every_setting_is_documented_with_its_default() -> None:
     assert set(rows) == set(setting_names())
 
 
-def _default(name: str) -> str:
-    model: type[BaseModel] = Settings
+def test_every_setting_of_the_policy_is_documented_with_its_default() -> None:
+    rows = dict(re.findall(r"^\| `([\w.]+)` \| (.*?) \|", text("policy.md").split("| setting |")[1], re.MULTILINE))
+    assert rows == {name: _default(name, PolicySettings) for name in setting_names(PolicySettings)}
+
+
+def _default(name: str, model: type[BaseModel] = Settings) -> str:
     *sections, last = name.split(".")
     for section in sections:
         model = model.model_fields[section].annotation  # type: ignore[assignment]

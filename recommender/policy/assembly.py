@@ -46,7 +46,7 @@ def assemble(
             *scored.kept_out,
             ("exploration", replaced),
             *_closed(shortlist, rows, arrangement.held),
-            *_outranked(scored.columns[: request.limit], columns, settings),
+            _outranked(scored.columns[: request.limit], columns, settings, shortlist),
         ]
 
     allowed = request.eligible[columns]
@@ -95,12 +95,17 @@ def _closed(shortlist: Shortlist, rows: np.ndarray, constraints: Sequence[Constr
     return found
 
 
-def _outranked(best: np.ndarray, columns: np.ndarray, settings: PolicySettings) -> list[tuple[str, np.ndarray]]:
-    """What scored well enough for a place and did not get it, by the stage that is to blame."""
-    missing = best[~np.isin(best, columns)]
-    if settings.diversity.method != "none" and settings.diversity.strength > 0:
-        return [("diversity", missing)]
-    return [("calibration" if settings.calibration.strength > 0 else "pins", missing)]
+def _outranked(
+    best: np.ndarray, columns: np.ndarray, settings: PolicySettings, shortlist: Shortlist
+) -> tuple[str, np.ndarray]:
+    """What scored well enough for a place and did not get it, under the first stage at work that moves such rows."""
+    at_work = {
+        "diversity": settings.diversity.method != "none" and settings.diversity.strength > 0,
+        "calibration": settings.calibration.strength > 0,
+        "caps": settings.caps.limits,
+        "pins": shortlist.pinned > 0,
+    }
+    return next((name for name, on in at_work.items() if on), "freshness"), best[~np.isin(best, columns)]
 
 
 def _rules(

@@ -28,6 +28,10 @@ class CapsSettings(BaseModel):
     creator: CapSettings = Field(default_factory=CapSettings)
     series: CapSettings = Field(default_factory=CapSettings)
 
+    @property
+    def limits(self) -> bool:
+        return self.label.limits or self.creator.limits or self.series.limits
+
 
 class Cap:
     """Of one kind of group. Rows that were placed by others (pins) count, but are not kept out."""

@@ -63,10 +63,10 @@ class Members:
 class Facts:
     """What is known of the V videos of a release.
 
-    creator, series: (V,) int32 codes, -1 for none; labels: (V, L) sparse, True where a video carries a label;
+    creator, series: (V,) int32 codes, -1 for none; labels: (V, L) sparse, only True stored, where a video carries one;
     published_at: (V,) float64 seconds since 1970, NaN where unknown; is_new: (V,) bool, few have watched it yet;
     duplicate_group: (V,) int32 code of a group of near-duplicates, -1 for none. `vectors` gives for (n,) int64 columns
-    ((n,) bool which have one, (m, D) float32 of length 1 for those).
+    ((n,) bool which have one, (m, D) float32 of length 1 for those), as `looks.compact_looks` makes it.
     """
 
     creator: np.ndarray

@@ -40,8 +40,8 @@ class SlateRequest:
 
 @dataclass(frozen=True)
 class Scored:
-    """Candidates, best first, each once: columns (n,) int64, scores (n,) float32 on any scale, found_by (n,) uint32
-    (a bit for each source)."""
+    """Candidates, best first, each once: columns (n,) int64, scores (n,) float32, finite, on any scale, found_by (n,)
+    uint32 (a bit for each source)."""
 
     columns: np.ndarray
     scores: np.ndarray
@@ -85,7 +85,7 @@ class Slate:
 
     @cached_property
     def removed(self) -> dict[int, str]:
-        """Candidate -> the first stage that kept it out; those that were merely outscored are not in it."""
+        """Candidate -> the first stage that kept it out; what its own score left behind the last place is not in it."""
         return {column: stage for stage, columns in reversed(self.kept_out()) for column in columns.tolist()}
 
 

@@ -20,10 +20,10 @@ def test_what_was_shown_in_vain_is_demoted_step_by_step_and_then_out() -> None:
 
 
 def test_showings_count_in_the_window_and_without_any_click() -> None:
-    #                   newest … oldest
-    columns = np.array([7, 7, 4, 4, 7, 2, 9, 9])
-    impression = np.array([True, True, True, False, True, True, True, True])
-    ages = np.array([0, 1, 2, 3, 13, 15, 3, 5]) * DAY
+    # 4 was clicked, 2 was shown too long ago, and the click on 9 is forgotten.
+    columns = np.array([7, 7, 4, 4, 7, 2, 9, 9, 9])
+    impression = np.array([True, True, True, False, True, True, True, True, False])
+    ages = np.array([0, 1, 2, 3, 13, 15, 3, 5, 20]) * DAY
     shown_, showings = unclicked_showings(columns, impression, NOW - ages, NOW, FatigueSettings(window_days=14))
     assert dict(zip(shown_.tolist(), showings.tolist(), strict=True)) == {7: 3, 9: 2}
 
