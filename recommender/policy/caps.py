@@ -43,6 +43,7 @@ class Cap:
         self._closed = np.zeros(len(members.offsets) - 1, bool)
         self._count: Counter[int] = Counter()
         self._codes_at: dict[int, list[int]] = {}
+        self._furthest = -1
 
     def closed(self, place: int | None) -> np.ndarray:
         most = self._settings.per_window
@@ -58,20 +59,19 @@ class Cap:
 
     def placed(self, row: int, place: int) -> None:
         codes = self._codes_at[place] = self._members.codes_of(row)
+        self._furthest = max(self._furthest, place)
         for code in codes:
             self._count[code] += 1
             if self._count[code] == self._settings.per_slate:
                 self._closed[self._members.rows_of(code)] = True
 
     def _crowded(self, place: int, most: int) -> set[int]:
-        """Groups of which one more at `place` is too many in a window that holds it; pins may stand behind it."""
+        """Groups of which one more at `place` is too many in a window that holds it."""
         window = self._settings.window
+        # Only pins stand behind a place that is being filled; without them the window that ends there has all.
+        starts = range(place - window + 1, place + 1 if self._furthest > place else place - window + 2)
         crowded: set[int] = set()
-        in_last_window: frozenset[int] | None = None
-        for start in range(place - window + 1, place + 1):
-            near = [other for other in range(start, start + window) if other in self._codes_at]
-            if in_last_window is None or not in_last_window.issuperset(near):
-                count = Counter(code for other in near for code in self._codes_at[other])
-                crowded.update(code for code, times in count.items() if times >= most)
-                in_last_window = frozenset(near)
+        for start in starts:
+            near = Counter(code for other in range(start, start + window) for code in self._codes_at.get(other, ()))
+            crowded.update(code for code, times in near.items() if times >= most)
         return crowded

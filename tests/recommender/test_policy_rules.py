@@ -88,8 +88,9 @@ def test_of_an_unknown_country_blocks_hold_and_nothing_else_does(facts: Facts) -
 def test_no_pin_shows_what_may_not_be_shown(facts: Facts) -> None:
     gone = np.ones(VIDEOS, bool)
     gone[9] = False
-    assert 9 not in shown(policy(facts, PIN).select(request(VIDEOS, eligible=gone), scored(range(10))))
+    assert shown(policy(facts, PIN).select(request(3, eligible=gone), scored(range(10)))) == [0, 1, 2]
     blocked = policy(facts, PIN, {"kind": "block", "video": "v9"})
+    assert shown(blocked.select(request(3), scored(range(10)))) == [0, 1, 2]
     assert 9 not in shown(blocked.select(request(VIDEOS), scored(range(10))))
     nobody = {"kind": "pin", "video": "v9999", "position": 1}
     assert shown(policy(facts, nobody).select(request(2), scored(range(10)))) == [0, 1]
