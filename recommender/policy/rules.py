@@ -43,17 +43,15 @@ class Rulebook:
 
     def __init__(self, rules: Sequence[Rule], facts: Facts, codes: Codes) -> None:
         self._size = len(facts.creator)
-        self._rules = rules
-        self._columns = [_columns(rule, facts, codes) for rule in rules]
+        columns = [_columns(rule, facts, codes) for rule in rules]
+        known = [number for number, found in enumerate(columns) if len(found) > 0]
+        self._rules = [rules[number] for number in known]
+        self._columns = [columns[number] for number in known]
         self._effects: dict[tuple[int, ...], RuleEffect] = {(): RuleEffect()}
 
     def effect(self, request: SlateRequest) -> RuleEffect:
         """The same rules hold for most requests, so that their effect is worked out once."""
-        holding = tuple(
-            number
-            for number, rule in enumerate(self._rules)
-            if len(self._columns[number]) > 0 and _holds(rule, request)
-        )
+        holding = tuple(number for number, rule in enumerate(self._rules) if _holds(rule, request))
         effect = self._effects.get(holding)
         if effect is None:
             if len(self._effects) >= CACHED_EFFECTS:

@@ -64,3 +64,15 @@ def test_the_same_request_explores_the_same_way_and_another_its_own() -> None:
     ]
     assert slates[0] == slates[1]
     assert len({seed_of(f"request-{number}") for number in range(1_000)}) == 1_000
+
+
+def test_what_replaces_an_item_fits_beside_the_others_only() -> None:
+    """Video 3 is of the creator of 0, which stays; 4 of that of 1, which it may replace."""
+    creator = np.array([7, 8, 9, 7, 8] + [-1] * 55, np.int32)
+    chooser = policy(
+        plain_facts(creator=creator),
+        caps={"creator": {"per_slate": 1}},
+        exploration={"epsilon": 0.9, "place": 2, "pool": 2},
+    )
+    seen = {chooser.select(request(3, seed=seed), scored(range(9))).columns[1] for seed in range(100)}
+    assert seen == {1, 4, 5}

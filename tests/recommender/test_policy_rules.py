@@ -120,3 +120,11 @@ def test_a_pin_is_not_tired_of_nor_a_duplicate(facts: Facts) -> None:
     asked = request(3, watched=np.array([40]), shown=np.array([9]), showings=np.array([50]))
     slate = chooser.select(asked, scored(range(10)))
     assert shown(slate) == [1, 9, 2] and slate.removed == {0: "duplicates"}
+
+
+def test_a_pin_behind_the_last_video_that_may_be_shown_is_none() -> None:
+    creator = np.zeros(VIDEOS, np.int32)
+    pin = {"kind": "pin", "video": "v2", "position": 5}
+    chooser = policy(plain_facts(creator=creator), pin, caps={"creator": {"per_window": 1, "window": 2}})
+    slate = chooser.select(request(6, eligible=np.isin(np.arange(VIDEOS), [0, 2])), scored(range(9)))
+    assert shown(slate) == [0, 2] and slate.rules == (None, None) and slate.relaxed == ("creator",)
