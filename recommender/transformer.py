@@ -67,15 +67,12 @@ class SequenceTransformer:
         self.length = self._weights["reach"].shape[2]
 
     def scores(self, columns: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        """How likely each video comes next: (h,) columns, newest first -> (V,) float32 logits less their mean.
+        """How likely each video comes next: (h,) columns, newest first -> (V,) float32 in 0..1, roots of probabilities.
 
-        Only the order counts, the weights do not; videos that nobody met, and all without a history, score 0.
+        The root ranks as the probability does, but beside other models' scores the first few do not drown the rest.
+        Only the order counts, the weights do not. Videos that nobody met, and all without a history, score 0.
         """
-        sequence = self._sequence(columns)
-        if len(sequence) == 0:
-            return np.zeros(len(self._items), np.float32)
-        logits = self._items @ self._read(sequence[None])[0]
-        return np.where(self._known, logits - logits[self._known].mean(), np.float32(0))
+        return self._expected(self._sequence(columns)[None])[0]
 
     def contributions(self, columns: np.ndarray, weights: np.ndarray, wanted: np.ndarray) -> np.ndarray:
         """How much the score of each wanted video (n) falls when a watched one (h) is left out: (h, n) float32.
@@ -84,20 +81,14 @@ class SequenceTransformer:
         score. Only the newest 16 are left out in turn; those further back, and unknown ones, get 0.
         """
         parts = np.zeros((len(columns), len(wanted)), np.float32)
-        known = np.flatnonzero(self._known[columns])[: self.length]
         sequence = self._sequence(columns)
         count = min(len(sequence), EXPLAINED)
-        if count == 0:
-            return parts
-        items = self._items[wanted] - self._known[wanted, None] * self._items[self._known].mean(axis=0)
-        whole = items @ self._read(sequence[None])[0]
-        if len(sequence) == 1:
-            parts[known[0]] = whole
-            return parts
-        # Row i of `without` is the sequence without its i-th newest video.
-        places = np.arange(len(sequence) - 1)
-        without = sequence[places + (places >= len(sequence) - 1 - np.arange(count)[:, None])]
-        parts[known[:count]] = whole - self._read(without) @ items.T
+        if count:
+            places = np.arange(len(sequence) - 1)
+            left_out = len(sequence) - 1 - np.arange(count)
+            without = sequence[places + (places >= left_out[:, None])]
+            fallen = self._expected(sequence[None])[:, wanted] - self._expected(without)[:, wanted]
+            parts[np.flatnonzero(self._known[columns])[:count]] = fallen
         return parts
 
     def arrays(self) -> dict[str, np.ndarray]:
@@ -111,6 +102,14 @@ class SequenceTransformer:
     def _sequence(self, columns: np.ndarray) -> np.ndarray:
         """The newest known columns in the order watched, oldest first."""
         return columns[self._known[columns]][: self.length][::-1]
+
+    def _expected(self, sequences: np.ndarray) -> np.ndarray:
+        """(S, T) known columns, oldest first -> (S, V) float32: the scores after each sequence."""
+        if sequences.shape[1] == 0:
+            return np.zeros((len(sequences), len(self._items)), np.float32)
+        logits = self._read(sequences) @ self._items.T
+        logits[:, ~self._known] = -np.inf
+        return np.sqrt(_softmax(logits))
 
     def _read(self, sequences: np.ndarray) -> np.ndarray:
         """(S, T) known columns, oldest first -> (S, D): what the transformer expects after each sequence."""
