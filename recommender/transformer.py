@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 EXPANSION = 4
 EPSILON = 1e-5
 #: Newest videos that `contributions` leaves out one by one: each costs a forward pass, older ones hardly move scores.
-EXPLAINED = 16
+EXPLAINED = 8
 
 
 class TransformerSettings(BaseModel):
@@ -24,18 +24,18 @@ class TransformerSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    dim: int = Field(default=128, ge=4, le=1024, description="length of a video's embedding")
+    dim: int = Field(default=64, ge=4, le=1024, description="length of a video's embedding")
     blocks: int = Field(default=2, ge=1, le=12, description="transformer blocks")
     heads: int = Field(default=2, ge=1, le=16, description="attention heads per block; they divide dim")
-    length: int = Field(default=50, ge=2, le=1024, description="newest likes of a viewer that are looked at")
+    length: int = Field(default=100, ge=2, le=1024, description="newest likes of a viewer that are looked at")
     dropout: float = Field(default=0.2, ge=0, lt=1, description="share of activations dropped while training")
     negatives: int = Field(
         default=1024, ge=2, description="videos drawn per batch to tell the next one from; all where there are fewer"
     )
-    learning_rate: float = Field(default=1e-3, gt=0, le=1, description="Adam's step")
+    learning_rate: float = Field(default=2e-3, gt=0, le=1, description="Adam's step")
     batch_positions: int = Field(default=6400, ge=16, description="likes per training step")
     epochs: int = Field(default=60, ge=1, description="most passes over all likes")
-    patience: int = Field(default=5, ge=1, description="epochs without a better validation after which training ends")
+    patience: int = Field(default=8, ge=1, description="epochs without a better validation after which training ends")
     budget_s: float | None = Field(
         default=None, gt=0, description="seconds after which no further epoch begins; the best one so far is served"
     )
@@ -78,7 +78,7 @@ class SequenceTransformer:
         """How much the score of each wanted video (n) falls when a watched one (h) is left out: (h, n) float32.
 
         Leave-one-out, not a sum: what two videos say together belongs to neither, so the parts do not add up to the
-        score. Only the newest 16 are left out in turn; those further back, and unknown ones, get 0.
+        score. Only the newest 8 are left out in turn; those further back, and unknown ones, get 0.
         """
         parts = np.zeros((len(columns), len(wanted)), np.float32)
         sequence = self._sequence(columns)
