@@ -292,7 +292,9 @@ def _validate(weights: dict[str, Tensor], data: Sequences, settings: Transformer
         reached = logits[np.arange(len(part)), following]
         for row, sequence in enumerate(data.held[part]):
             logits[row, data.video[data.bounds[sequence] : data.bounds[sequence + 1]]] = -np.inf
-        rank = (logits > reached[:, None]).sum(axis=1)
+        logits[np.arange(len(part)), following] = reached
+        # What scores the same counts against it, and so do numbers that are none.
+        rank = (~(logits < reached[:, None])).sum(axis=1) - 1
         gains[part] = np.where((rank < LIST) & (following >= 0), 1 / np.log2(rank + 2), 0)
     return float(gains.mean()) if len(gains) else math.nan
 
