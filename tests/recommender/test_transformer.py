@@ -15,7 +15,16 @@ VIDEOS, UNSEEN = 30, 30
 #: Video v is followed by SUCCESSOR[v], one time in ten by any other.
 SUCCESSOR = np.roll(np.random.default_rng(3).permutation(VIDEOS), 1)
 SMALL = TransformerSettings(
-    dim=16, blocks=2, heads=2, length=8, dropout=0.1, learning_rate=1e-2, batch_positions=128, epochs=8, patience=8
+    dim=16,
+    blocks=2,
+    heads=2,
+    length=8,
+    dropout=0.1,
+    negatives=20,
+    learning_rate=1e-2,
+    batch_positions=128,
+    epochs=8,
+    patience=8,
 )
 
 
@@ -52,12 +61,6 @@ def test_the_order_decides(transformer: SequenceTransformer) -> None:
     older, newer = 4, 11
     assert transformer.scores(*history(newer, older)).argmax() == SUCCESSOR[newer]
     assert transformer.scores(*history(older, newer)).argmax() == SUCCESSOR[older]
-
-
-def test_with_few_negatives_it_is_found_too() -> None:
-    transformer = fitted(SMALL.model_copy(update={"negatives": 12}))
-    best = [transformer.scores(*history(video)).argmax() for video in range(VIDEOS)]
-    assert np.mean(best == SUCCESSOR) > 0.7
 
 
 def test_what_is_served_of_each_beginning_is_what_training_saw_there(transformer: SequenceTransformer) -> None:
