@@ -21,19 +21,23 @@ class WalkSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    alpha: float = Field(default=0.7, gt=0, le=4, description="exponent of a step's probability; 1 is a random walk")
+    alpha: float = Field(default=0.7, gt=0, le=4, description="exponent of a step from a video; 1 is a random walk")
+    viewer_alpha: float = Field(
+        default=1.3, gt=0, le=4, description="exponent of a step from a viewer; more: who watches much says less"
+    )
     beta: float = Field(default=0.0, ge=0, le=2, description="how far videos with many viewers are held back")
-    far: float = Field(default=0.0, ge=0, description="how much walks count that go on to a second round of viewers")
+    far: float = Field(default=10.0, ge=0, description="how much walks count that go on to a second round of viewers")
     neighbours: int = Field(default=400, ge=1, description="most probable ends of walks kept per video")
 
 
 def fit_walks(positives: sp.csr_matrix, settings: WalkSettings | None = None) -> ItemWeights:
     """Where walks from each video end, by the pattern of (U, V) positive signals: RP3beta's (V, V) weights.
 
-    W[i, j] = sum over viewers u of (1 / n_i)^alpha (1 / n_u)^alpha / n_j^beta, with n the number of viewers of a
-    video and of videos of a viewer; W is pruned to the strongest `neighbours` of each row. With `far` the rows are
-    W + far * W^2, pruned again: the second round starts from the pruned first one, which bounds its work by
-    V * neighbours^2. A walk that ends where it began says nothing: the diagonal is 0.
+    W[i, j] = sum over viewers u of (1 / n_i)^alpha (1 / n_u)^viewer_alpha / n_j^beta, with n the number of viewers
+    of a video and of videos of a viewer (the papers have one alpha for both); W is pruned to the strongest
+    `neighbours` of each row. With `far` the rows are W + far * W^2, pruned again: the second round starts from the
+    pruned first one, which bounds its work by V * neighbours^2. A walk that ends where it began says nothing: the
+    diagonal is 0.
     """
     settings = settings or WalkSettings()
     seen = positives.astype(bool).astype(np.float32).tocsr()
@@ -42,7 +46,7 @@ def fit_walks(positives: sp.csr_matrix, settings: WalkSettings | None = None) ->
     videos_of_viewer = np.diff(seen.indptr)
     to_viewers = sp.diags_array(_power(viewers_of_video, -settings.alpha)) @ seen.T.tocsr()
     to_videos = (
-        sp.diags_array(_power(videos_of_viewer, -settings.alpha))
+        sp.diags_array(_power(videos_of_viewer, -settings.viewer_alpha))
         @ seen
         @ sp.diags_array(_power(viewers_of_video, -settings.beta))
     )

@@ -68,6 +68,12 @@ def test_a_video_counts_for_a_neighbour_only_where_the_neighbour_watched_it() ->
     assert (np.diagonal(parts) > 0).all() and parts[0, 1] == parts[1, 0] == 0
 
 
+def test_a_vote_is_shared_out_as_the_cosine_was_made() -> None:
+    positives = sp.csr_matrix(np.array([[1, 1, 1, 0], [0, 0, 0, 1]], np.float32))
+    parts = fit_neighbours(positives).contributions(np.array([0, 1]), np.array([1, 3], np.float32), np.array([2]))
+    assert parts[1, 0] == pytest.approx(3 * parts[0, 0])
+
+
 @pytest.mark.parametrize("history", [[UNSEEN], []])
 def test_a_history_that_nobody_shares_says_nothing(history: list[int]) -> None:
     columns, weights = np.array(history, np.int64), np.ones(len(history), np.float32)
