@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 #: Ridge penalties that are tried; the warm videos weigh 1 together.
 PENALTIES = np.logspace(-5, 1, 25)
 #: Reaches of a landmark that are tried: short ones for what is seen and heard, long ones for words.
-BANDWIDTHS = (0.7, 1.0, 1.5)
+BANDWIDTHS = (0.5, 0.7, 1.0, 1.5)
 #: Videos that are compared with the landmarks at a time.
 BLOCK = 8_192
 
