@@ -12,6 +12,7 @@ import numpy as np
 from data.interactions import Interactions
 from data.progress import progress
 from recommender.collaborative import LatentFactors, fit_factors
+from recommender.graph import GraphFactors, fit_graph
 from recommender.item_item import ItemWeights, fit_item_weights
 from recommender.models import HistoryModel
 from recommender.neighbours import NeighbourViewers, fit_neighbours
@@ -56,6 +57,11 @@ def _transformer(interactions: Interactions, settings: "RecommenderSettings", sc
         return fit_transformer(liked.viewer, liked.video, size, settings.transformer, scratch, lambda facts: advance())
 
 
+def _graph(interactions: Interactions, settings: "RecommenderSettings", scratch: Path | None) -> HistoryModel:
+    with progress("graph", settings.graph.epochs, "epochs") as advance:
+        return fit_graph(interactions.positives(), settings.graph, lambda facts: advance())
+
+
 #: How each model is fitted; None from one means that it is not for a catalogue of this size.
 FITS: Mapping[str, Fit] = {
     "collaborative": _collaborative,
@@ -64,6 +70,7 @@ FITS: Mapping[str, Fit] = {
     "sequential": _sequential,
     "neighbours": _neighbours,
     "transformer": _transformer,
+    "graph": _graph,
 }
 #: How each is read back.
 KINDS: Mapping[str, type[HistoryModel]] = {
@@ -73,11 +80,12 @@ KINDS: Mapping[str, type[HistoryModel]] = {
     "sequential": ItemWeights,
     "neighbours": NeighbourViewers,
     "transformer": SequenceTransformer,
+    "graph": GraphFactors,
 }
 #: Those that can be fitted many times in a refresh.
-QUICK = tuple(name for name in FITS if name != "transformer")
+QUICK = tuple(name for name in FITS if name not in ("transformer", "graph"))
 #: Which model each source asks; most have the name of theirs.
-MODEL_OF: Mapping[str, str] = {name: name for name in FITS} | {"session": "item_item"}
+MODEL_OF: Mapping[str, str] = {name: name for name in FITS} | {"recent": "item_item", "session": "item_item"}
 
 
 def fit_model(

@@ -16,7 +16,6 @@ from pydantic import BaseModel, ConfigDict, Field
 class GraphSettings(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    enabled: bool = Field(default=False, description="whether it is trained and asked: many minutes on a CPU")
     factors: int = Field(default=64, ge=2, le=1024, description="length of an embedding")
     layers: int = Field(default=2, ge=1, le=8, description="how many steps embeddings travel along the graph")
     negatives: int = Field(

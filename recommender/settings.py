@@ -3,6 +3,7 @@
 from pydantic import BaseModel, ConfigDict, Field
 
 from recommender.collaborative import CollaborativeSettings
+from recommender.graph import GraphSettings
 from recommender.index import IndexSettings
 from recommender.item_item import ItemItemSettings
 from recommender.neighbours import NeighbourSettings
@@ -32,6 +33,7 @@ class RecommenderSettings(BaseModel):
     sources: SourcesSettings = Field(default_factory=SourcesSettings)
     neighbours: NeighbourSettings = Field(default_factory=NeighbourSettings)
     transformer: TransformerSettings = Field(default_factory=TransformerSettings)
+    graph: GraphSettings = Field(default_factory=GraphSettings)
     ranker: RankerSettings = Field(default_factory=RankerSettings)
     policy: PolicySettings = Field(default_factory=PolicySettings)
     pipeline: PipelineSettings = Field(default_factory=PipelineSettings)

@@ -16,18 +16,37 @@ from recommender.item_item import ItemWeights
 BLOCK_CELLS = 8_000_000
 
 
+#: Below so many videos of a viewer on average, histories are short: a second round of viewers then finds what one
+#: cannot reach, where it only blurs long ones.
+SHORT_HISTORY = 20.0
+
+
 class WalkSettings(BaseModel):
-    """Defaults that did best on TikTok micro-videos, tuned on its validation part."""
+    """What is not set is what did best on TikTok micro-videos where histories are short, and on MovieLens-1M where they
+    are long."""
 
     model_config = ConfigDict(extra="forbid")
 
     alpha: float = Field(default=0.7, gt=0, le=4, description="exponent of a step from a video; 1 is a random walk")
-    viewer_alpha: float = Field(
-        default=1.3, gt=0, le=4, description="exponent of a step from a viewer; more: who watches much says less"
+    viewer_alpha: float | None = Field(
+        default=None, gt=0, le=4, description="of a step from a viewer; without one 1.3 for short histories, else 0.7"
     )
-    beta: float = Field(default=0.0, ge=0, le=2, description="how far videos with many viewers are held back")
-    far: float = Field(default=10.0, ge=0, description="how much walks count that go on to a second round of viewers")
+    beta: float | None = Field(
+        default=None, ge=0, le=2, description="holds back what many watch; without one 0 for short histories, else 0.3"
+    )
+    far: float | None = Field(
+        default=None,
+        ge=0,
+        description="weight of a second round of viewers; without one 10 for short histories, else 0",
+    )
     neighbours: int = Field(default=400, ge=1, description="most probable ends of walks kept per video")
+
+    def suited_to(self, mean_history: float) -> tuple[float, float, float]:
+        """(viewer_alpha, beta, far) for viewers of so many videos on average."""
+        usual = (1.3, 0.0, 10.0) if mean_history < SHORT_HISTORY else (0.7, 0.3, 0.0)
+        chosen = (self.viewer_alpha, self.beta, self.far)
+        viewer_alpha, beta, far = (own if given is None else given for given, own in zip(chosen, usual, strict=True))
+        return viewer_alpha, beta, far
 
 
 def fit_walks(positives: sp.csr_matrix, settings: WalkSettings | None = None) -> ItemWeights:
@@ -44,16 +63,16 @@ def fit_walks(positives: sp.csr_matrix, settings: WalkSettings | None = None) ->
     seen.eliminate_zeros()
     viewers_of_video = np.bincount(seen.indices, minlength=seen.shape[1])
     videos_of_viewer = np.diff(seen.indptr)
+    watching = videos_of_viewer > 0
+    viewer_alpha, beta, far = settings.suited_to(float(videos_of_viewer[watching].mean()) if watching.any() else 0.0)
     to_viewers = sp.diags_array(_power(viewers_of_video, -settings.alpha)) @ seen.T.tocsr()
     to_videos = (
-        sp.diags_array(_power(videos_of_viewer, -settings.viewer_alpha))
-        @ seen
-        @ sp.diags_array(_power(viewers_of_video, -settings.beta))
+        sp.diags_array(_power(videos_of_viewer, -viewer_alpha)) @ seen @ sp.diags_array(_power(viewers_of_video, -beta))
     )
     near = _strongest_of_product(to_viewers.tocsr(), to_videos.tocsr(), None, settings.neighbours)
-    if settings.far == 0:
+    if far == 0:
         return ItemWeights(near)
-    return ItemWeights(_strongest_of_product(near * np.float32(settings.far), near, near, settings.neighbours))
+    return ItemWeights(_strongest_of_product(near * np.float32(far), near, near, settings.neighbours))
 
 
 def _power(degrees: np.ndarray, exponent: float) -> np.ndarray:

@@ -4,7 +4,7 @@ Pure functions of arrays: what is known of the videos when a release is built, t
 sources said of the candidates. Nothing of who the viewer is (age, sex, place) and nothing of models.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -85,19 +85,21 @@ class FeatureBuilder:
         self._label_share = 1 / np.maximum(lengths, 1)
         weight = (share[0] if len(share) else np.ones(len(lengths))) * self._label_share
         usual = np.bincount(self._label_ids, np.repeat(weight, lengths), labels.shape[1])
-        self._usual = usual / usual.sum() if usual.sum() else np.ones(labels.shape[1])
+        # Of labels that hardly anything popular has, one like would say far too much.
+        self._usual = np.maximum(usual / max(usual.sum(), 1e-9), 1e-3)
         self.names = feature_names(sources, facts.popularity_names)
 
     def build(self, profile: Profile, candidates: Candidates, now: float) -> np.ndarray:
         """(n, F) float32, a column for each of `names`; NaN where nothing is known. `now` is seconds since 1970."""
         columns = candidates.columns
-        features = np.full((len(columns), len(self.names)), np.nan, np.float32)
+        # Feature by feature, which is how they are computed; turned round at the end.
+        features = np.full((len(self.names), len(columns)), np.nan, np.float32)
         if not len(columns):
-            return features
-        place = iter(range(len(self.names)))
+            return features.T
+        rows = iter(features)
 
         def put(values: np.ndarray | float) -> None:
-            features[:, next(place)] = values
+            next(rows)[:] = values
 
         self._put_sources(candidates, put)
         for row in self._popularity:
@@ -109,8 +111,8 @@ class FeatureBuilder:
         if profile.known:
             liked, weights = profile.liked, profile.signal
             recent = weights * np.exp2(-np.arange(len(liked)) / RECENT_HALF_LIFE_ITEMS)
-            put(self._label_affinity(columns, liked, weights))
-            put(self._label_affinity(columns, liked, recent))
+            for affinity in self._label_affinities(columns, liked, (weights, recent)):
+                put(affinity)
             put(published - _mean_of_known(self._published_years[liked], weights))
             put(published - _mean_of_known(self._published_years[liked], recent))
             usual = float(np.average(self._popularity[0][liked], weights=weights)) if len(self._popularity) else np.nan
@@ -122,7 +124,7 @@ class FeatureBuilder:
             put(len(liked))
             put(usual)
             put(np.log1p(max(now - profile.times[0], 0.0) / 60))
-        return features
+        return np.ascontiguousarray(features.T)
 
     def _put_sources(self, candidates: Candidates, put: Callable[[np.ndarray | float], None]) -> None:
         row_of = {name: row for row, name in enumerate(candidates.sources)}
@@ -139,24 +141,28 @@ class FeatureBuilder:
                 put(values[row_of[name]] if name in row_of else np.nan)
         put(np.nansum(candidates.weights[:, None] / (FUSION_CONSTANT + ranks), axis=0))
 
-    def _label_affinity(self, columns: np.ndarray, liked: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        """How much more often than usual the viewer likes a candidate's labels: (n,), 1 is as usual, NaN no labels."""
-        row, label = self._labels_of(liked)
-        taste = np.bincount(label, (weights * self._label_share[liked])[row], len(self._usual))
-        if not taste.sum():
-            return np.full(len(columns), np.nan)
-        lift = taste / taste.sum() / np.maximum(self._usual, 1e-3)
+    def _label_affinities(
+        self, columns: np.ndarray, liked: np.ndarray, weightings: Sequence[np.ndarray]
+    ) -> Iterator[np.ndarray]:
+        """How much more often than usual the viewer likes a candidate's labels, for each weighting (h,) of the likes.
+
+        (n,) each: 1 is as usual; NaN where a candidate, or all that was liked, has no labels.
+        """
+        row_liked, label_liked = self._labels_of(liked)
         row, label = self._labels_of(columns)
-        affinity = np.bincount(row, lift[label], len(columns)) * self._label_share[columns]
-        return np.where(np.diff(self._label_starts)[columns] > 0, affinity, np.nan)
+        share = np.where(np.bincount(row, minlength=len(columns)) > 0, self._label_share[columns], np.nan)
+        for weights in weightings:
+            taste = np.bincount(label_liked, (weights * self._label_share[liked])[row_liked], len(self._usual))
+            lift = taste / (taste.sum() * self._usual) if len(label_liked) else np.full(len(taste), np.nan)
+            yield np.bincount(row, lift[label], len(columns)) * share
 
     def _labels_of(self, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The labels of videos, one after another: (place in `columns`, label)."""
         starts = self._label_starts[columns]
         lengths = self._label_starts[columns + 1] - starts
         row = np.repeat(np.arange(len(columns)), lengths)
-        within = np.arange(len(row)) - (np.cumsum(lengths) - lengths)[row]
-        return row, self._label_ids[starts[row] + within]
+        first = np.cumsum(lengths) - lengths
+        return row, self._label_ids[np.arange(len(row)) + np.repeat(starts - first, lengths)]
 
     def _similarity(
         self, columns: np.ndarray, liked: np.ndarray, weights: np.ndarray

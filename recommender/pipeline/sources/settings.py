@@ -33,11 +33,13 @@ class SourcesSettings(BaseModel):
 
     collaborative: HistorySourceSettings = _of_history()
     item_item: HistorySourceSettings = _of_history()
+    recent: HistorySourceSettings = _of_history(half_life_items=30.0)
     session: HistorySourceSettings = _of_history(half_life_items=3.0)
     walks: HistorySourceSettings = _of_history()
     neighbours: HistorySourceSettings = _of_history(enabled=False)
     sequential: HistorySourceSettings = _of_history(half_life_items=3.0)
     transformer: HistorySourceSettings = _of_history(weight=4.0, enabled=False)
+    graph: HistorySourceSettings = _of_history(enabled=False)
     content: HistorySourceSettings = _of_history(half_life_items=3.0, weight=0.3)
     fresh: HistorySourceSettings = _of_history(half_life_items=10.0, weight=0.5, candidates=50)
     next_episode: SourceSettings = _source(candidates=20)
