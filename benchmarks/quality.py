@@ -1,9 +1,9 @@
 """Quality of the served list on real data: `watchnext bench quality --task TASK --data FOLDER`.
 
 ml1m-loo: MovieLens-1M, leave-one-out (the literature's split). ml1m-rolling: MovieLens-1M, rolling windows: what
-viewers rate in the weeks after each of four refreshes. tiktok: micro-videos with very short histories. cold: movies that
-nobody has rated yet, known by their trailers. FOLDER holds `ml-1m`, `tiktok-diffmm` and `mmtf14k-subset`. What each
-task measures, and how, stands in its room in `benchmarks/quality_tasks`.
+viewers rate in the weeks after each of four refreshes. tiktok: micro-videos with very short histories. cold: movies
+that nobody has rated yet, known by their trailers. FOLDER holds `ml-1m`, `tiktok-diffmm` and `mmtf14k-subset`. What
+each task measures, and how, stands in its room in `benchmarks/quality_tasks`.
 """
 
 from collections.abc import Callable

@@ -19,6 +19,7 @@ from data.home import Home
 from data.store import Catalogue, Store
 from data.store.events import History
 from recommender.catalogue_view import CatalogueView
+from recommender.collaborative import LatentFactors
 from recommender.fitting import MODEL_OF, QUICK
 from recommender.live_index import LiveIndex
 from recommender.novelty import NewVideos
@@ -26,7 +27,7 @@ from recommender.pipeline import Pipeline, timed
 from recommender.pipeline.filters import standard_filters
 from recommender.pipeline.hydrators import CatalogueFacts, Reasons
 from recommender.pipeline.scorers import ReciprocalRankFusion
-from recommender.pipeline.sources.content import ContentSource, FreshSource
+from recommender.pipeline.sources.content import ColdScores, ContentSource, FreshSource
 from recommender.pipeline.sources.continuing import ContinueWatchingSource, NextEpisodeSource
 from recommender.pipeline.sources.history import HistorySource
 from recommender.pipeline.sources.popular import PopularSource, TrendingSource
@@ -41,6 +42,8 @@ from recommender.settings import RecommenderSettings
 from recommender.slates import Slates
 from recommender.unpublished import unpublished_release
 
+#: A content map that explains less than this share of what factors say is not asked.
+LEAST_TRUST = 0.1
 #: The sources that a ranker hears of: all but those whose models cannot be fitted once more for every past window.
 RANKED_BY = tuple(name for name in SourcesSettings.model_fields if name not in MODEL_OF or MODEL_OF[name] in QUICK)
 
@@ -54,8 +57,14 @@ class Engine:
     """
 
     def __init__(
-        self, release: Release, view: CatalogueView, settings: RecommenderSettings, index: LiveIndex | None = None
+        self,
+        release: Release,
+        view: CatalogueView,
+        settings: RecommenderSettings,
+        index: LiveIndex | None = None,
+        before: "Engine | None" = None,
     ) -> None:
+        """index: the release's, where nothing came after it; before: the engine that this one takes the place of."""
         self.release = release
         self.view = view
         self.settings = settings
@@ -73,7 +82,9 @@ class Engine:
             ranker=self._ranker(),
         )
         new_from = self.pipeline.bits_of([FreshSource.name])
-        self.slates = Slates(view, self.index, self.new_videos, settings.policy, new_from)
+        self.slates: Slates = Slates(
+            view, self.index, self.new_videos, settings.policy, new_from, before.slates if before else None
+        )
         self.personal_sources = self.pipeline.bits_of([source.name for source in sources if source.personal])
 
     def _sources(self) -> list[Source]:
@@ -86,7 +97,7 @@ class Engine:
         ]
         sources += [
             ContentSource(self.index, choices.content),
-            FreshSource(self.index, self.new_videos.columns, choices.fresh),
+            FreshSource(self.index, self.new_videos.columns, choices.fresh, self._cold_scores()),
             NextEpisodeSource(view, choices.next_episode),
             ContinueWatchingSource(choices.continue_watching),
             PopularSource(release.popularity, self.settings.pipeline.popular_prior_items, choices.popular),
@@ -107,6 +118,25 @@ class Engine:
             vectors=self.index.vectors if len(self.index) else None,
         )
         return FeatureBuilder(facts, RANKED_BY)
+
+    def _cold_scores(self) -> ColdScores | None:
+        """How viewers would like videos that nobody has watched; None where that cannot be told from what they are."""
+        cold, factors = self.release.cold_start, self.release.models.get("collaborative")
+        if cold is None or not isinstance(factors, LatentFactors) or cold.trust < LEAST_TRUST:
+            return None
+        size = len(self.release.videos)
+
+        def scores(query: Query, columns: np.ndarray) -> np.ndarray:
+            liked, weights = query.profile.recent(None)
+            known = liked < size
+            if not known.any():
+                return np.zeros(len(columns), np.float32)
+            viewer = factors.fold_in(liked[known], weights[known])
+            usual = np.sort(cold.reference @ viewer)
+            own = cold.factors(self.view, self.index, columns) @ viewer
+            return (np.searchsorted(usual, own) / len(usual)).astype(np.float32)
+
+        return scores
 
     def _ranker(self) -> Ranker | None:
         trained = self.release.ranker
@@ -147,7 +177,7 @@ class Engine:
         grown = view.with_videos(records) if records else view
         found = EmbeddingTable.newest_vectors(embeddings, str(self.release.manifest["encoder"]), heard_of)
         index = self.index.with_vectors({grown.column_of[name]: vector for name, vector in found.items()})
-        return Engine(self.release, grown, self.settings, index)
+        return Engine(self.release, grown, self.settings, index, before=self)
 
     @cached_property
     def fingerprint(self) -> str:

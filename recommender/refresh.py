@@ -27,9 +27,12 @@ from data.progress import progress
 from data.store import Store
 from recommender import release as parts
 from recommender.catalogue_view import CatalogueView
+from recommender.cold_start import fit_cold_start
+from recommender.collaborative import LatentFactors
 from recommender.engine import RANKED_BY
 from recommender.fitting import FITS, fit_model
 from recommender.index import VectorIndex
+from recommender.live_index import LiveIndex
 from recommender.popularity import measure_popularity
 from recommender.ranking.features import feature_names
 from recommender.ranking.ranker import PastRequests, train_ranker
@@ -102,6 +105,7 @@ class _Refresh:
             *((name.replace("_", " "), partial(self._write_model, name)) for name in FITS),
             ("popularity", self._write_popularity),
             ("index", self._write_index),
+            ("cold start", self._write_cold_start),
             ("ranker", self._write_ranker),
             ("gates", self._pass_gates),
         ]
@@ -185,6 +189,7 @@ class _Refresh:
             "until_seq": self._state["until_seq"],
             **self._state["inputs"],
             "gates": self._state["gates"],
+            "cold_start": self._state["cold_start"],
             "ranker": self._state["ranker"],
         }
 
@@ -240,15 +245,26 @@ class _Refresh:
                 f" {MIN_EMBEDDED:.0%} are needed; run `watchnext embed`, which encodes the others again"
             )
 
+    def _write_cold_start(self) -> None:
+        factors = parts.read_model(self._folder, "collaborative")
+        self._state["cold_start"] = None
+        if isinstance(factors, LatentFactors):
+            audience = self._interactions.audience()
+            fitted = fit_cold_start(
+                self._view, LiveIndex(self._built_index), factors, audience, self._settings.cold_start
+            )
+            if fitted is not None:
+                parts.write_cold_start(self._folder, fitted)
+                self._state["cold_start"] = {"trust": fitted.trust}
+
     def _write_ranker(self) -> None:
         """A ranker, where there is enough to learn from and it is better than the fusion on what it has not seen."""
         choices, interactions = self._settings.ranker, self._interactions
         self._state["ranker"] = {"serves": False}
         if not choices.enabled:
             return
-        view = CatalogueView.load(self._store, self._videos)
         found = (
-            past_requests(window, number, interactions, view, self._built_index, self._settings)
+            past_requests(window, number, interactions, self._view, self._built_index, self._settings)
             for number, window in enumerate(rolling_windows(interactions, choices))
         )
         past = [requests for requests in found if requests is not None]
@@ -289,6 +305,10 @@ class _Refresh:
     def _interactions(self) -> Interactions:
         """What viewers did until the run began, in the columns of this release."""
         return load_interactions(self._store, self._state["until_seq"]).in_columns(self._videos)
+
+    @cached_property
+    def _view(self) -> CatalogueView:
+        return CatalogueView.load(self._store, self._videos)
 
     @cached_property
     def _built_index(self) -> VectorIndex:

@@ -14,6 +14,7 @@ import numpy as np
 import orjson
 
 from data.files import CorruptFileError, replacing, sha256_of, sync_folder, verify_checksum, write_json
+from recommender.cold_start import ColdStart
 from recommender.fitting import KINDS
 from recommender.index import VectorIndex
 from recommender.models import HistoryModel
@@ -22,6 +23,7 @@ from recommender.ranking.ranker import Ranker
 
 FORMAT = 2
 MANIFEST = "manifest.json"
+COLD_START = "cold_start.npz"
 RANKER = "ranker.json"
 CURRENT = "CURRENT"
 NO_ENCODER = "none"
@@ -45,6 +47,7 @@ class Release:
     popularity: Popularity
     viewers: np.ndarray
     models: Mapping[str, HistoryModel] = field(default_factory=dict)
+    cold_start: ColdStart | None = None
     ranker: Ranker | None = None
 
 
@@ -65,6 +68,16 @@ def write_model(folder: Path, name: str, model: HistoryModel) -> None:
     _write_arrays(folder / f"{name}.npz", **model.arrays())
 
 
+def read_model(folder: Path, name: str) -> HistoryModel | None:
+    """A model that `write_model` has written; None where there is none."""
+    path = folder / f"{name}.npz"
+    return KINDS[name].from_arrays(_read_arrays(path)) if path.exists() else None
+
+
+def write_cold_start(folder: Path, cold_start: ColdStart) -> None:
+    _write_arrays(folder / COLD_START, **cold_start.arrays())
+
+
 def write_ranker(folder: Path, ranker: Ranker) -> None:
     with replacing(folder / RANKER) as file:
         file.write(ranker.to_text().encode())
@@ -78,7 +91,7 @@ def load_release(folder: Path) -> Release:
     """Reads a release after checking every file against its manifest. Raises CorruptFileError."""
     manifest = verify_release(folder)
     popularity = _read_arrays(folder / "popularity.npz")
-    stored = {name: folder / f"{name}.npz" for name in KINDS}
+    models = {name: read_model(folder, name) for name in KINDS}
     return Release(
         id=manifest["id"],
         manifest=manifest,
@@ -86,8 +99,9 @@ def load_release(folder: Path) -> Release:
         index=VectorIndex.load(folder / "index.faiss", _read_arrays(folder / "index.npz")["ids"]),
         popularity=Popularity.from_arrays(popularity),
         viewers=popularity["viewers"],
+        cold_start=ColdStart.from_arrays(_read_arrays(folder / COLD_START)) if (folder / COLD_START).exists() else None,
         ranker=_read_ranker(folder / RANKER) if (folder / RANKER).exists() else None,
-        models={name: KINDS[name].from_arrays(_read_arrays(path)) for name, path in stored.items() if path.exists()},
+        models={name: model for name, model in models.items() if model is not None},
     )
 
 

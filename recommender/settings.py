@@ -3,6 +3,7 @@
 from pydantic import BaseModel, ConfigDict, Field
 
 from recommender.collaborative import CollaborativeSettings
+from recommender.content_map import ContentMapSettings
 from recommender.graph import GraphSettings
 from recommender.index import IndexSettings
 from recommender.item_item import ItemItemSettings
@@ -34,6 +35,7 @@ class RecommenderSettings(BaseModel):
     neighbours: NeighbourSettings = Field(default_factory=NeighbourSettings)
     transformer: TransformerSettings = Field(default_factory=TransformerSettings)
     graph: GraphSettings = Field(default_factory=GraphSettings)
+    cold_start: ContentMapSettings = Field(default_factory=ContentMapSettings)
     ranker: RankerSettings = Field(default_factory=RankerSettings)
     policy: PolicySettings = Field(default_factory=PolicySettings)
     pipeline: PipelineSettings = Field(default_factory=PipelineSettings)

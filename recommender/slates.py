@@ -7,24 +7,34 @@ from recommender.live_index import LiveIndex
 from recommender.novelty import NewVideos
 from recommender.pipeline.stages import Query, Ranked
 from recommender.policy import Facts, Policy, PolicySettings, Rulebook, Scored, Slate, SlateRequest
+from recommender.policy.looks import Looks, compact_looks
 from recommender.policy.rules import Codes
-
-ANY_SOURCE = 0xFFFF_FFFF
 
 
 class Slates:
-    """Makes slates over the columns of a view; `new_from`: bits of the sources whose new videos are lifted."""
+    """Makes slates over the columns of a view. `new_from`: bits of the sources whose new videos are lifted; `before`:
+    those of the same release, before something was added to it."""
 
     def __init__(
-        self, view: CatalogueView, index: LiveIndex, new_videos: NewVideos, settings: PolicySettings, new_from: int
+        self,
+        view: CatalogueView,
+        index: LiveIndex,
+        new_videos: NewVideos,
+        settings: PolicySettings,
+        new_from: int,
+        before: "Slates | None" = None,
     ) -> None:
         self._view = view
-        self._index = index
         self._new_videos = new_videos
         self._settings = settings
         self._new_from = new_from
         self._built_from: tuple[object, object] = (None, None)
         self._policy: Policy | None = None
+        size = len(view.videos)
+        # Reducing the embeddings of a release takes seconds: it is done once, whatever comes after it.
+        reusable = before is not None and len(index.base) > 0
+        self._base_looks: Looks = before._base_looks if before and reusable else _base_looks(index, size)
+        self._looks = self._base_looks.with_embeddings(index.delta_columns, index.delta_vectors, size)
 
     @property
     def needs_history(self) -> bool:
@@ -61,7 +71,7 @@ class Slates:
                 published_at=view.published_at,
                 is_new=self._new_videos.mask,
                 duplicate_group=np.full(len(view.videos), -1, np.int32),
-                vectors=self._index.vectors,
+                vectors=self._looks,
             )
             codes = Codes(view.column_of, *(view.codes(kind) for kind in ("label", "creator", "series")))
             self._policy = Policy(facts, self._settings, Rulebook(rules, facts, codes))
@@ -74,3 +84,11 @@ class Slates:
         liked = labels[query.profile.liked]
         counts = np.bincount(liked.indices, np.repeat(query.profile.signal, np.diff(liked.indptr)), labels.shape[1])
         return (counts / counts.sum()).astype(np.float32) if counts.sum() > 0 else None
+
+
+def _base_looks(index: LiveIndex, videos: int) -> Looks:
+    """Of the release; where it has no embeddings, of what came after it."""
+    if len(index.base) == 0:
+        return compact_looks(index.delta_columns, index.delta_vectors, videos)
+    columns = index.base.ids
+    return compact_looks(columns, index.base.vectors(columns)[1], videos)

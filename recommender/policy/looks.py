@@ -15,15 +15,29 @@ SAMPLE = 5_000
 class Looks:
     """The `vectors` of `Facts`."""
 
-    def __init__(self, row_of_column: np.ndarray, vectors: np.ndarray) -> None:
-        """row_of_column: (V,) int64, -1 for a video without a vector; vectors: (m, d) float32 of length 1."""
+    def __init__(
+        self, row_of_column: np.ndarray, vectors: np.ndarray, mean: np.ndarray, directions: np.ndarray | None
+    ) -> None:
+        """row_of_column: (V,) int64, -1 for a video without a vector; vectors: (m, d) float32 of length 1; mean (D,)
+        and directions (D, d), None where they are kept as they are: how they came from embeddings."""
         self._row_of_column = row_of_column
         self._vectors = vectors
+        self._mean = mean
+        self._directions = directions
 
     def __call__(self, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         rows = self._row_of_column[columns]
         has_vector = rows >= 0
         return has_vector, self._vectors[rows if has_vector.all() else rows[has_vector]]
+
+    def with_embeddings(self, columns: np.ndarray, vectors: np.ndarray, videos: int) -> "Looks":
+        """The same of `videos` videos, with more embeddings (n, D) of columns (n,), seen from the same mean in the same
+        directions."""
+        rows = np.full(videos, -1, np.int64)
+        rows[: len(self._row_of_column)] = self._row_of_column
+        rows[columns] = len(self._vectors) + np.arange(len(columns))
+        more = _reduced(vectors, self._mean, self._directions)
+        return Looks(rows, np.concatenate([self._vectors, more]), self._mean, self._directions)
 
 
 def compact_looks(columns: np.ndarray, vectors: np.ndarray, videos: int, dims: int = 64) -> Looks:
@@ -34,19 +48,20 @@ def compact_looks(columns: np.ndarray, vectors: np.ndarray, videos: int, dims: i
     """
     row_of_column = np.full(videos, -1, np.int64)
     row_of_column[columns] = np.arange(len(columns))
-    if len(vectors) == 0:
-        return Looks(row_of_column, np.zeros((0, min(vectors.shape[1], dims)), np.float32))
-    sample = vectors[:: -(-len(vectors) // SAMPLE)]
-    mean = sample.mean(axis=0)
     length = vectors.shape[1]
+    sample = vectors[:: -(-max(len(vectors), 1) // SAMPLE)]
+    mean = sample.mean(axis=0) if len(sample) else np.zeros(length, np.float32)
+    directions = None
     if length > dims:
         centred = sample - mean
-        _, directions = eigh(centred.T @ centred, subset_by_index=[length - dims, length - 1])
-        directions = directions.astype(np.float32)
-        found = vectors @ directions - mean @ directions
-    else:
-        found = vectors - mean
+        _, found = eigh(centred.T @ centred, subset_by_index=[length - dims, length - 1])
+        directions = found.astype(np.float32)
+    return Looks(row_of_column, _reduced(vectors, mean, directions), mean, directions)
+
+
+def _reduced(vectors: np.ndarray, mean: np.ndarray, directions: np.ndarray | None) -> np.ndarray:
+    found = vectors - mean if directions is None else vectors @ directions - mean @ directions
     norms = np.linalg.norm(found, axis=1, keepdims=True)
     # What is exactly the mean looks like nothing in particular.
     found /= np.where(norms > 0, norms, 1.0)
-    return Looks(row_of_column, np.ascontiguousarray(found, np.float32))
+    return np.ascontiguousarray(found, np.float32)

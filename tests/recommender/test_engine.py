@@ -184,7 +184,7 @@ def test_a_video_added_just_now_is_offered_to_who_likes_its_kind(engine: Engine,
     said = why(engine, ask(engine, world, "space-viewer-0"), "late")["sources"]
     assert said["content"]["found"] and said["fresh"]["found"] and not said["collaborative"]["found"]
     assert names(engine, engine.similar("late", ask(engine, world, limit=3)))[0].startswith("space")
-    assert "late" in names(engine, engine.similar("space-3", ask(engine, world, limit=3)))
+    assert "late" in names(engine, engine.similar("space-3", ask(engine, world, limit=3), "visual"))
     world.catalogue.set_hidden("late", True)
     engine.view.update(world)
     assert "late" not in slate(engine, world, "space-viewer-0")

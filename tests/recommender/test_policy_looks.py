@@ -29,6 +29,18 @@ def test_products_are_the_cosines_of_what_differs() -> None:
     assert (vectors @ vectors.T).mean() > 0.5 > 0.1 > (short @ short.T).mean(), "what all have in common is no likeness"
 
 
+def test_what_came_later_is_seen_as_all_others_are() -> None:
+    vectors = made_vectors(300, 200, 12)
+    whole = compact_looks(np.arange(300), vectors, 300, dims=16)
+    grown = compact_looks(np.arange(300), vectors, 300, dims=16).with_embeddings(
+        np.array([304, 7]), vectors[[3, 5]], 306
+    )
+    _, expected = whole(np.array([3, 5, 9]))
+    has_vector, found = grown(np.array([304, 305, 7, 9]))
+    assert has_vector.tolist() == [True, False, True, True]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
 def test_videos_without_a_vector_are_told() -> None:
     vectors = made_vectors(4, 8, 3)
     looks = compact_looks(np.array([5, 0, 3, 9]), vectors, 10)

@@ -14,6 +14,10 @@ from recommender.pipeline.sources.best import NOTHING
 from recommender.pipeline.sources.settings import HistorySourceSettings
 from recommender.pipeline.stages import Found, Query
 
+#: Of each query, for columns (n,): the share (n,) float32 0..1 of known videos that the viewer would like less.
+ColdScores = Callable[[Query, np.ndarray], np.ndarray]
+#: From this share on a new video is taken for one that the viewer would like.
+FITS_FROM = 0.8
 MOST_LIKES = 40
 MOST_INTERESTS = 6
 DISLIKED = 10
@@ -87,7 +91,8 @@ class ContentSource:
 
 
 class FreshSource:
-    """New videos that fit the viewer: as near to a like as the viewer's likes are to each other.
+    """New videos that fit the viewer: as near to a like as the viewer's likes are to each other, or among those that
+    viewers of this taste would like, by what `cold_scores` makes of their looks and labels.
 
     `new_columns` gives, for a moment, the columns of the videos that have had few viewers yet.
     """
@@ -97,30 +102,45 @@ class FreshSource:
     personal = True
 
     def __init__(
-        self, index: LiveIndex, new_columns: Callable[[float], np.ndarray], settings: HistorySourceSettings
+        self,
+        index: LiveIndex,
+        new_columns: Callable[[float], np.ndarray],
+        settings: HistorySourceSettings,
+        cold_scores: ColdScores | None = None,
     ) -> None:
         self._index = index
         self._new_columns = new_columns
+        self._cold_scores = cold_scores
         self._weight = settings.weight
         self._half_life = settings.half_life_items or None
 
     def enabled(self, query: Query) -> bool:
-        return query.profile.known and len(self._index) > 0
+        return query.profile.known
 
     def candidates(self, query: Query, eligible: np.ndarray, k: int) -> Found:
         columns = self._new_columns(query.now)
         columns = columns[eligible[columns]]
-        here, vectors = self._index.vectors(columns)
-        columns = columns[here]
-        likes = _Likes(query, self._index, self._half_life)
-        if len(columns) == 0 or len(likes) == 0:
+        if len(columns) == 0:
             return NOTHING
-        nearest = (vectors @ likes.vectors.T).max(axis=1)
-        fits = nearest >= _usual_nearness(likes.vectors)
-        scores = nearest - _push(query, self._index, columns)
+        scores, fits = self._by_looks(query, columns)
+        if self._cold_scores is not None:
+            share = self._cold_scores(query, columns)
+            scores += share
+            fits |= share >= FITS_FROM
         rows = np.flatnonzero(fits)
         rows = rows[np.lexsort((columns[rows], -scores[rows]))[:k]]
-        return Found(columns[rows], scores[rows].astype(np.float32))
+        return Found(columns[rows], scores[rows])
+
+    def _by_looks(self, query: Query, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(n,) float32 cosines with the nearest like, and (n,) bool whether that is as near as likes usually are."""
+        scores, fits = np.zeros(len(columns), np.float32), np.zeros(len(columns), bool)
+        likes = _Likes(query, self._index, self._half_life)
+        here, vectors = self._index.vectors(columns)
+        if len(likes) and here.any():
+            nearest = (vectors @ likes.vectors.T).max(axis=1)
+            fits[here] = nearest >= _usual_nearness(likes.vectors)
+            scores[here] = nearest - _push(query, self._index, columns[here])
+        return scores, fits
 
     def weight(self, query: Query) -> float:
         return self._weight
