@@ -26,7 +26,7 @@ from recommender.novelty import NewVideos
 from recommender.pipeline import Pipeline, timed
 from recommender.pipeline.filters import standard_filters
 from recommender.pipeline.hydrators import CatalogueFacts, Reasons
-from recommender.pipeline.scorers import ReciprocalRankFusion
+from recommender.pipeline.scorers import ReciprocalRankFusion, StandardisedScoreSum
 from recommender.pipeline.sources.content import ColdScores, ContentSource, FreshSource
 from recommender.pipeline.sources.continuing import ContinueWatchingSource, NextEpisodeSource
 from recommender.pipeline.sources.history import HistorySource
@@ -75,7 +75,7 @@ class Engine:
             size=len(view.videos),
             filters=standard_filters(view),
             sources=sources,
-            scorer=ReciprocalRankFusion(),
+            scorer=ReciprocalRankFusion() if settings.horizon == "window" else StandardisedScoreSum(),
             hydrators=[CatalogueFacts(view), Reasons(view, sources, list(release.popularity.countries))],
             settings=settings.pipeline,
             quotas=dict(settings.sources),
@@ -88,7 +88,7 @@ class Engine:
         self.personal_sources = self.pipeline.bits_of([source.name for source in sources if source.personal])
 
     def _sources(self) -> list[Source]:
-        release, view, choices = self.release, self.view, self.settings.sources
+        release, view, choices = self.release, self.view, self.settings.sources.weighed(self.settings.horizon)
         size = len(release.videos)
         sources: list[Source] = [
             HistorySource(name, release.models[model], size, getattr(choices, name))

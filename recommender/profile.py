@@ -21,7 +21,7 @@ LEAST_RECENCY = 0.01
 class ProfileSettings(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    recent_items: int = Field(default=300, ge=1, description="likes that count at all")
+    recent_items: int = Field(default=1_000, ge=1, description="likes that count at all")
 
 
 @dataclass(frozen=True)
@@ -93,6 +93,7 @@ def profile_of_likes(
     columns: np.ndarray, signal: np.ndarray, times: np.ndarray, settings: ProfileSettings | None = None
 ) -> Profile:
     """The profile of a viewer who watched these videos (newest first, each once) with these signals at these times."""
+    columns = columns.astype(np.int64)
     liked = np.flatnonzero(signal > 0)[: (settings or ProfileSettings()).recent_items]
     return Profile(
         columns[liked],

@@ -10,7 +10,7 @@ from recommender.item_item import ItemItemSettings
 from recommender.neighbours import NeighbourSettings
 from recommender.novelty import NoveltySettings
 from recommender.pipeline import PipelineSettings
-from recommender.pipeline.sources.settings import SourcesSettings
+from recommender.pipeline.sources.settings import Horizon, SourcesSettings
 from recommender.policy import PolicySettings
 from recommender.popularity import PopularitySettings
 from recommender.profile import ProfileSettings
@@ -23,6 +23,9 @@ from recommender.walks import WalkSettings
 class RecommenderSettings(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
+    horizon: Horizon = Field(
+        default="window", description="what lists are for: all that is watched in the days to come, or what is next"
+    )
     index: IndexSettings = Field(default_factory=IndexSettings)
     collaborative: CollaborativeSettings = Field(default_factory=CollaborativeSettings)
     item_item: ItemItemSettings = Field(default_factory=ItemItemSettings)

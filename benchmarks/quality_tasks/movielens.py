@@ -35,7 +35,9 @@ def read_ratings(folder: Path) -> pd.DataFrame:
 
 
 def leave_one_out(folder: Path, settings: RecommenderSettings | None = None, alone: bool = True) -> dict[str, Any]:
-    """Each viewer's last rating is held out (the literature's split); `alone`: the single sources are measured, too."""
+    """Each viewer's last rating is held out (the literature's split), so lists are for what is watched next; `alone`:
+    the single sources are measured, too."""
+    settings = settings or RecommenderSettings(horizon="next")
     ratings = read_ratings(folder)
     last = ratings.index.isin(ratings.groupby("userId")["pos"].idxmax())
     asked = ratings[last]

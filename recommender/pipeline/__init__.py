@@ -141,7 +141,7 @@ class Pipeline:
         bits = np.array([1 << self._bit(name) for name in candidates.sources], np.int64)
         behind = (parts > 0) & (parts >= NAMED_FROM_SHARE * scores)
         ranked = Ranked(candidates.columns[order], scores[order], (behind.T @ bits)[order].astype(np.uint32))
-        return candidates.take(order), ranked
+        return replace(candidates, fused=scores).take(order), ranked
 
     def hydrate(self, query: Query, slate: Shown, trace: Trace, skip: Collection[str] = ()) -> list[dict[str, Any]]:
         """The fields of each item, from all hydrators but those in `skip`; one that fails is left out and named."""
@@ -250,7 +250,8 @@ def _merge(sources: Sequence[Source], finds: Sequence[Found], weights: np.ndarra
         end = start + len(found.columns)
         ranks[row, place[start:end]] = np.arange(1, len(found.columns) + 1)
         start = end
-    return Candidates(columns, tuple(source.name for source in sources), weights, ranks, scores)
+    names = tuple(source.name for source in sources)
+    return Candidates(columns, names, weights, ranks, scores, np.zeros(len(columns), np.float32))
 
 
 def _back_fill(ranked: Ranked, eligible: np.ndarray, wanted: int) -> Ranked:

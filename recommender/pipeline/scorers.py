@@ -21,3 +21,22 @@ class ReciprocalRankFusion:
     def parts(self, query: Query, candidates: Candidates) -> np.ndarray:
         weighted = candidates.weights[:, None] / (self._constant + candidates.ranks)
         return np.where(candidates.ranks > 0, weighted, 0.0).astype(np.float32)
+
+
+class StandardisedScoreSum:
+    """Sum over the sources of weight times score, in standard deviations above the lowest candidate of each source.
+
+    Keeps how much better a candidate is where ranks forget it: strongest where few sources know best what comes next.
+    """
+
+    name = "standardised_score_sum"
+
+    def parts(self, query: Query, candidates: Candidates) -> np.ndarray:
+        scores = candidates.scores
+        known = ~np.isnan(scores)
+        lowest = np.where(known, scores, np.inf).min(axis=1, initial=np.inf, keepdims=True)
+        above = np.where(known, scores - np.where(np.isfinite(lowest), lowest, 0), 0.0)
+        count = np.maximum(known.sum(axis=1, keepdims=True), 1)
+        mean = above.sum(axis=1, keepdims=True) / count
+        spread = np.sqrt(np.where(known, (above - mean) ** 2, 0).sum(axis=1, keepdims=True) / count)
+        return (candidates.weights[:, None] * above / np.where(spread > 0, spread, 1)).astype(np.float32)

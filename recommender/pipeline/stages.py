@@ -64,16 +64,24 @@ class Found:
 @dataclass(frozen=True)
 class Candidates:
     """The merged finds of S sources: columns (n,) int64; weights (S,) float32 of the sources; ranks (S, n) int32, 1 is
-    best and 0 is not found by it; scores (S, n) float32, of every source for every candidate, NaN where it has none."""
+    best and 0 is not found by it; scores (S, n) float32, of every source for every candidate, NaN where it has none;
+    fused (n,) float32, what the fusion makes of them, 0 before it."""
 
     columns: np.ndarray
     sources: tuple[str, ...]
     weights: np.ndarray
     ranks: np.ndarray
     scores: np.ndarray
+    fused: np.ndarray
 
     def take(self, rows: np.ndarray) -> "Candidates":
-        return replace(self, columns=self.columns[rows], ranks=self.ranks[:, rows], scores=self.scores[:, rows])
+        return replace(
+            self,
+            columns=self.columns[rows],
+            ranks=self.ranks[:, rows],
+            scores=self.scores[:, rows],
+            fused=self.fused[rows],
+        )
 
 
 @dataclass(frozen=True)

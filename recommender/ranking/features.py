@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 
-from recommender.pipeline.scorers import FUSION_CONSTANT
 from recommender.pipeline.stages import Candidates
 from recommender.popularity import SECONDS_PER_DAY
 from recommender.profile import Profile
@@ -139,7 +138,7 @@ class FeatureBuilder:
         for values in (standard, ranks):
             for name in self._sources:
                 put(values[row_of[name]] if name in row_of else np.nan)
-        put(np.nansum(candidates.weights[:, None] / (FUSION_CONSTANT + ranks), axis=0))
+        put(candidates.fused)
 
     def _label_affinities(
         self, columns: np.ndarray, liked: np.ndarray, weightings: Sequence[np.ndarray]

@@ -27,6 +27,8 @@ from recommender.settings import RecommenderSettings
 #: Before this share of all that happened too little is known to learn from.
 BEGINS_AT = 0.25
 HIGHEST_GRADE = 3
+#: How many of the videos that follow count where lists are for what is watched next.
+NEXT_FEW = 5
 
 
 @dataclass(frozen=True)
@@ -86,21 +88,36 @@ def past_requests(
 def _queries(
     before: Interactions, within: Interactions, settings: RecommenderSettings
 ) -> Iterator[tuple[int, Query, np.ndarray]]:
-    """(viewer, what is asked for, the rows of `within` that the viewer liked), of as many viewers as are set."""
-    known, wanted = _by_viewer(before), _by_viewer(within.take(within.signal > 0))
+    """(viewer, what is asked for, the rows of `within` that count as watched after it), of as many as are set.
+
+    With the horizon of a window, viewers ask at their first like in it and all their likes in it count; with that of
+    what is next they ask at one of their likes in it, drawn by chance, and the next few count.
+    """
     liked = np.flatnonzero(within.signal > 0)
-    viewers = np.array(sorted(known.keys() & wanted.keys()), np.int64)
-    most = settings.ranker.viewers_per_window
-    if len(viewers) > most:
-        viewers = np.sort(np.random.default_rng(0).choice(viewers, most, replace=False))
+    known, wanted = _by_viewer(before), _by_viewer(within.take(liked))
+    everybody = set(wanted) if settings.horizon == "next" else wanted.keys() & known.keys()
+    viewers = np.array(sorted(everybody), np.int64)
+    rng = np.random.default_rng(0)
+    if len(viewers) > settings.ranker.viewers_per_window:
+        viewers = np.sort(rng.choice(viewers, settings.ranker.viewers_per_window, replace=False))
+    none = np.zeros(0, np.int64)
     with progress("past requests", len(viewers), "viewers") as advance:
         for viewer in viewers.tolist():
-            history, following = known[viewer][::-1], liked[wanted[viewer]]
-            profile = profile_of_likes(
-                before.video[history].astype(np.int64), before.signal[history], before.time[history], settings.profile
-            )
-            yield viewer, Query(profile, settings.pipeline.ranked, float(within.time[following[0]])), following
+            following = liked[wanted[viewer]]
+            just_watched = none
+            if settings.horizon == "next":
+                moment = int(rng.integers(0 if viewer in known else min(1, len(following) - 1), len(following)))
+                just_watched, following = following[:moment], following[moment : moment + NEXT_FEW]
             advance()
+            history = known.get(viewer, none)
+            if len(history) + len(just_watched) == 0:
+                continue
+            videos, signals, times = (
+                np.concatenate([getattr(before, name)[history], getattr(within, name)[just_watched]])[::-1]
+                for name in ("video", "signal", "time")
+            )
+            profile = profile_of_likes(videos, signals, times, settings.profile)
+            yield viewer, Query(profile, settings.pipeline.ranked, float(within.time[following[0]])), following
 
 
 def _candidates(engine: Engine, query: Query) -> Candidates:

@@ -42,7 +42,8 @@ def scored(columns: list[int], **sources: list[float]) -> Candidates:
     scores = np.array(list(sources.values()), np.float32).reshape(len(sources), len(columns))
     ranks = (-scores).argsort(axis=1).argsort(axis=1) + 1
     weights = np.ones(len(sources), np.float32)
-    return Candidates(np.array(columns, np.int64), tuple(sources), weights, ranks.astype(np.int32), scores)
+    fused = (1 / (60 + ranks)).sum(axis=0).astype(np.float32)
+    return Candidates(np.array(columns, np.int64), tuple(sources), weights, ranks.astype(np.int32), scores, fused)
 
 
 def features(
@@ -73,7 +74,7 @@ def test_a_source_that_did_not_answer_and_a_candidate_it_did_not_find_are_unknow
     assert np.isnan(built["score.trend"]).all() and np.isnan(built["rank.trend"]).all()
     np.testing.assert_array_equal(np.isnan(built["rank.taste"]), [True, False])
     assert not np.isnan(built["score.taste"]).any()
-    np.testing.assert_allclose(built["fusion"], [0, 1 / 61], rtol=1e-6)
+    np.testing.assert_array_equal(built["fusion"], candidates.fused)
 
 
 def test_a_candidate_that_a_source_does_not_score_is_left_out_of_the_comparison() -> None:

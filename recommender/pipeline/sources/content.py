@@ -64,7 +64,7 @@ class ContentSource:
 
     def __init__(self, index: LiveIndex, settings: HistorySourceSettings) -> None:
         self._index = index
-        self._weight = settings.weight
+        self._weight = 1.0 if settings.weight is None else settings.weight
         self._half_life = settings.half_life_items or None
 
     def enabled(self, query: Query) -> bool:
@@ -111,7 +111,7 @@ class FreshSource:
         self._index = index
         self._new_columns = new_columns
         self._cold_scores = cold_scores
-        self._weight = settings.weight
+        self._weight = 1.0 if settings.weight is None else settings.weight
         self._half_life = settings.half_life_items or None
 
     def enabled(self, query: Query) -> bool:

@@ -21,7 +21,7 @@ class ContinueWatchingSource:
     personal = True
 
     def __init__(self, settings: SourceSettings) -> None:
-        self._weight = settings.weight
+        self._weight = 1.0 if settings.weight is None else settings.weight
 
     def enabled(self, query: Query) -> bool:
         return len(query.profile.unfinished) > 0
@@ -46,7 +46,7 @@ class NextEpisodeSource:
 
     def __init__(self, view: CatalogueView, settings: SourceSettings) -> None:
         self._view = view
-        self._weight = settings.weight
+        self._weight = 1.0 if settings.weight is None else settings.weight
 
     def enabled(self, query: Query) -> bool:
         return query.profile.known and bool((self._view.series[query.profile.liked] >= 0).any())

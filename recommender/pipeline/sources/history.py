@@ -18,7 +18,7 @@ class HistorySource:
         self.name = name
         self._model = model
         self._size = size
-        self._weight = settings.weight
+        self._weight = 1.0 if settings.weight is None else settings.weight
         self._half_life = settings.half_life_items or None
 
     def enabled(self, query: Query) -> bool:

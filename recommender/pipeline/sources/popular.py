@@ -48,7 +48,7 @@ class PopularSource:
     def __init__(self, popularity: Popularity, prior_items: float, settings: SourceSettings) -> None:
         self._sorted = _SortedOnce(popularity.scores, set(popularity.countries))
         self._prior_items = prior_items
-        self._weight = settings.weight
+        self._weight = 1.0 if settings.weight is None else settings.weight
 
     def enabled(self, query: Query) -> bool:
         return True
@@ -73,7 +73,7 @@ class TrendingSource:
 
     def __init__(self, popularity: Popularity, settings: SourceSettings) -> None:
         self._sorted = _SortedOnce(popularity.rising, set(popularity.countries))
-        self._weight = settings.weight
+        self._weight = 1.0 if settings.weight is None else settings.weight
 
     def enabled(self, query: Query) -> bool:
         return True

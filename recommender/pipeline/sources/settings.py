@@ -1,15 +1,28 @@
-"""What can be set of each source: whether it is asked, how much its ranks count, how many candidates it may name."""
+"""What can be set of each source: whether it is asked, how much it counts, how many candidates it may name."""
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+#: What a list is for: all that is watched in the days to come, or what is watched next.
+Horizon = Literal["window", "next"]
+#: By horizon: the weights of sources whose weight is not set, in a fusion of ranks and in one of scores.
+WEIGHTS: dict[Horizon, dict[str, float]] = {
+    "window": {"content": 0.3, "fresh": 0.5, "trending": 0.1, "transformer": 4.0},
+    "next": {
+        "collaborative": 0.2, "item_item": 0.0, "recent": 0.0, "session": 0.4, "walks": 0.0, "content": 0.1,
+        "fresh": 0.2, "trending": 0.0, "transformer": 2.0, "graph": 0.2, "neighbours": 0.0,
+    },
+}  # fmt: skip
 
 
 class SourceSettings(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     enabled: bool = Field(default=True, description="false: never asked")
-    weight: float = Field(default=1.0, ge=0, description="how much its ranks count in the fusion")
+    weight: float | None = Field(
+        default=None, ge=0, description="how much it counts in the fusion; without one as the horizon has it"
+    )
     candidates: int = Field(default=300, ge=1, le=5_000, description="its quota: how many it may name")
     deadline_ms: float = Field(default=50.0, gt=0, description="a source that is slower again and again is rested")
 
@@ -38,11 +51,19 @@ class SourcesSettings(BaseModel):
     walks: HistorySourceSettings = _of_history()
     neighbours: HistorySourceSettings = _of_history(enabled=False)
     sequential: HistorySourceSettings = _of_history(half_life_items=3.0)
-    transformer: HistorySourceSettings = _of_history(weight=4.0, enabled=False)
+    transformer: HistorySourceSettings = _of_history(enabled=False)
     graph: HistorySourceSettings = _of_history(enabled=False)
-    content: HistorySourceSettings = _of_history(half_life_items=3.0, weight=0.3)
-    fresh: HistorySourceSettings = _of_history(half_life_items=10.0, weight=0.5, candidates=50)
+    content: HistorySourceSettings = _of_history(half_life_items=3.0)
+    fresh: HistorySourceSettings = _of_history(half_life_items=10.0, candidates=50)
     next_episode: SourceSettings = _source(candidates=20)
     continue_watching: SourceSettings = _source(candidates=20, enabled=False)
     popular: SourceSettings = _source()
-    trending: SourceSettings = _source(weight=0.1, candidates=50)
+    trending: SourceSettings = _source(candidates=50)
+
+    def weighed(self, horizon: Horizon) -> "SourcesSettings":
+        """The same with the weights that the horizon has for those that are not set."""
+        filled = self.model_copy(deep=True)
+        for name, source in filled:
+            if source.weight is None:
+                source.weight = WEIGHTS[horizon].get(name, 1.0)
+        return filled
