@@ -15,10 +15,13 @@ from api.settings import Settings, load_settings, setting_names
 from data.home import Home
 from data.schema import EventType
 from embedder.media import Reason
+from recommender.pipeline.sources.settings import WEIGHTS, SourcesSettings
 from recommender.policy import PolicySettings
 from tests.conftest import REPOSITORY
 
 DOCS = REPOSITORY / "docs"
+#: Settings that have documents of their own.
+ELSEWHERE = ("recommender.policy.", "recommender.sources.")
 
 
 def text(name: str) -> str:
@@ -54,10 +57,26 @@ def test_every_documented_command_exists() -> None:
 def test_every_setting_is_documented_with_its_default() -> None:
     table = text("operations.md").split("| setting |")[1].split("\n\n")[0]
     rows = dict(re.findall(r"^\| `([\w.]+)` \| (.*?) \|", table, re.MULTILINE))
-    for name in setting_names():
+    names = [name for name in setting_names() if not name.startswith(ELSEWHERE)]
+    for name in names:
         assert name in rows, f"docs/operations.md does not tell of the setting {name}"
         assert rows[name] == _default(name), f"docs/operations.md gives another default for {name}"
-    assert set(rows) == set(setting_names())
+    assert set(rows) == set(names)
+
+
+def test_every_source_is_documented_with_what_is_set_of_it() -> None:
+    rows = {
+        name: [cell.strip() for cell in cells.split("|")]
+        for name, cells in re.findall(
+            r"^\| `(\w+)` \| (.*) \|$", text("recommending.md").split("| quota |")[1], re.MULTILINE
+        )
+    }
+    for name, source in SourcesSettings():
+        weights = ", ".join(str(each.get(name, 1.0)) for each in WEIGHTS.values())
+        half_life = str(getattr(source, "half_life_items", ""))
+        expected = [str(source.enabled).lower(), weights, half_life, str(source.candidates), f"{source.deadline_ms} ms"]
+        assert rows.pop(name) == expected, f"docs/recommending.md gives other settings of the source {name}"
+    assert not rows
 
 
 def test_every_setting_of_the_policy_is_documented_with_its_default() -> None:

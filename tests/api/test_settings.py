@@ -18,13 +18,13 @@ def test_the_file_is_read_variables_win_over_it_and_given_values_over_both(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "watchnext.toml").write_text(
-        "[server]\nport = 9000\nworkers = 3\n[recommender.profile]\nhalf_life_items = 7\n"
+        "[server]\nport = 9000\nworkers = 3\n[recommender.profile]\nrecent_items = 7\n"
     )
     assert load_settings().server.port == 9000
     monkeypatch.setenv("WATCHNEXT_SERVER__PORT", "9001")
     settings = load_settings(database_url="sqlite:///x.db")
     assert (settings.server.port, settings.server.workers, settings.database_url) == (9001, 3, "sqlite:///x.db")
-    assert settings.recommender.profile.half_life_items == 7
+    assert settings.recommender.profile.recent_items == 7
 
 
 def test_a_file_elsewhere_is_named_by_a_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,7 +40,7 @@ def test_a_file_elsewhere_is_named_by_a_variable(tmp_path: Path, monkeypatch: py
     ("text", "message"),
     [
         ("[server]\nprot = 1\n", r"server.prot is no setting; did you mean server.port\?"),
-        ("[recommender.pipeline]\ncandidate = 1\n", r"did you mean recommender.pipeline.candidates\?"),
+        ("[recommender.pipeline]\nreserv = 1\n", r"did you mean recommender.pipeline.reserve\?"),
         ("[server]\nport = 70000\n", r"server.port: .*65535"),
         ("[server\n", "watchnext.toml"),
         ("colour = 1\n", "colour is no setting"),
@@ -71,4 +71,4 @@ def test_redis_url_is_read_under_its_usual_name_too(monkeypatch: pytest.MonkeyPa
 
 
 def test_every_setting_has_a_name_with_dots() -> None:
-    assert {"home", "server.port", "cache.ttl_s", "recommender.pipeline.candidates"} <= set(setting_names())
+    assert {"home", "server.port", "cache.ttl_s", "recommender.pipeline.reserve"} <= set(setting_names())
