@@ -71,6 +71,7 @@ class CatalogueView:
         self.label_codes = np.full((size, LABELS_KEPT), -1, np.int32)
         self.titles: list[str] = [""] * size
         self.labels: list[list[str]] = [[] for _ in range(size)]
+        self._available: tuple[float, float, np.ndarray] = (np.inf, -np.inf, np.zeros(0, bool))
         self._by_series: tuple[np.ndarray, np.ndarray] | None = None
         self._labels_beyond: dict[int, list[int]] = {}
         self._code_of: dict[str, dict[str, int]] = {"label": {}, "creator": {}, "series": {}}
@@ -173,6 +174,17 @@ class CatalogueView:
         there = None if country is None else self._in_country.get(country)
         return self._everywhere if there is None else self._everywhere | there
 
+    def available_at(self, now: float) -> np.ndarray:
+        """(V,) bool: videos inside their window at a moment. Worked out once for all moments between two boundaries."""
+        since, until, mask = self._available
+        if not since <= now < until:
+            mask = (self.available_from <= now) & (now < self.available_until)
+            edges = np.concatenate([self.available_from, self.available_until])
+            since = float(edges[edges <= now].max(initial=-np.inf))
+            until = float(edges[edges > now].min(initial=np.inf))
+            self._available = (since, until, mask)
+        return mask
+
     def with_any_label(self, labels: Iterable[str]) -> np.ndarray:
         """(V,) bool: videos that carry at least one of the labels."""
         mask = np.zeros(len(self.videos), bool)
@@ -224,6 +236,7 @@ class CatalogueView:
             self.shown[column] = not record.hidden and record.state != VideoState.FAILED
             self.available_from[column] = -np.inf if record.available_from is None else record.available_from
             self.available_until[column] = np.inf if record.available_until is None else record.available_until
+            self._available = (np.inf, -np.inf, self._available[2])
             self.rating[column] = record.rating or 0
             self.published_at[column] = np.nan if record.published_at is None else record.published_at
             self.created_at[column] = record.created_at

@@ -91,7 +91,7 @@ class Engine:
         release, view, choices = self.release, self.view, self.settings.sources.weighed(self.settings.horizon)
         size = len(release.videos)
         sources: list[Source] = [
-            HistorySource(name, release.models[model], size, getattr(choices, name))
+            HistorySource(name, release.models[model], size, getattr(choices, name), release.factor_index)
             for name, model in MODEL_OF.items()
             if model in release.models
         ]

@@ -44,6 +44,8 @@ class VectorIndex:
             raise CorruptFileError(f"the index holds {index.ntotal} vectors but there are {len(ids)} ids")
         self._index = index
         self.ids = np.ascontiguousarray(ids, np.int64)
+        #: Whether row numbers and ids are the same.
+        self.rows_are_ids = bool((self.ids == np.arange(len(self.ids))).all())
         # One place more than there are ids, for all that are beyond.
         self._row_of = np.full(int(self.ids.max(initial=-1)) + 2, -1, np.int64)
         self._row_of[self.ids] = np.arange(len(self.ids))
@@ -135,6 +137,15 @@ class VectorIndex:
         """Writes the FAISS file; the ids are the caller's to keep."""
         with replacing(path) as file:
             file.write(faiss.serialize_index(self._index).tobytes())
+
+    @classmethod
+    def load_rows(cls, path: Path) -> "VectorIndex":
+        """Reads an index whose ids are its row numbers. Raises CorruptFileError as `load` does."""
+        try:
+            index = faiss.read_index(str(path))
+        except RuntimeError as error:
+            raise CorruptFileError(f"{path} is not a FAISS index: {error}") from error
+        return cls(index, np.arange(index.ntotal))
 
     @classmethod
     def load(cls, path: Path, ids: np.ndarray) -> "VectorIndex":

@@ -38,6 +38,13 @@ class ItemWeights:
         share = np.repeat(weights, np.diff(rows.indptr)).astype(np.float32) * rows.data
         return np.bincount(rows.indices, share, rows.shape[1]).astype(np.float32)
 
+    def sparse_scores(self, columns: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The same as `scores` without the zeros: (n,) int64 columns in order and (n,) float32 scores."""
+        rows = self.weights[columns]
+        share = np.repeat(weights, np.diff(rows.indptr)).astype(np.float32) * rows.data
+        found, place = np.unique(rows.indices, return_inverse=True)
+        return found.astype(np.int64), np.bincount(place, share, len(found)).astype(np.float32)
+
     def contributions(self, columns: np.ndarray, weights: np.ndarray, wanted: np.ndarray) -> np.ndarray:
         """How much each watched video (h) adds to the score of each wanted one (n): (h, n) float32."""
         return self.weights[columns][:, wanted].toarray() * weights[:, None]

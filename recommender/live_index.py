@@ -58,9 +58,9 @@ class LiveIndex:
 
         Returns (columns (q, k') int64, cosines (q, k') float32), best first, -1 at -inf where there are fewer.
         """
-        allowed = eligible[self.base.ids]
+        allowed = eligible[: len(self.base)] if self.base.rows_are_ids else eligible[self.base.ids]
         if len(self._replaced):
-            allowed &= ~np.isin(self.base.ids, self._replaced)
+            allowed = allowed & ~np.isin(self.base.ids, self._replaced)
         columns, cosines = self.base.search(queries, k, allowed)
         rows = np.flatnonzero(eligible[self.delta_columns])
         if len(rows) == 0:

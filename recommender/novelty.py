@@ -6,6 +6,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from recommender.catalogue_view import CatalogueView
 
 SECONDS_PER_DAY = 86_400.0
+#: Of more videos than this only the newest count as new: each is compared with every viewer's likes.
+MOST_NEW = 2_000
 _LOOKS_AGAIN_AFTER_S = 60.0
 
 
@@ -36,7 +38,11 @@ class NewVideos:
         version, looked = self._seen
         if version != view.version or not 0 <= now - looked < _LOOKS_AGAIN_AFTER_S:
             since = np.where(np.isnan(view.published_at), view.created_at, view.published_at)
-            self.mask[:] = self._few & view.shown & (since > now - self._seconds) & (since <= now)
-            self._columns = np.flatnonzero(self.mask)
+            new = np.flatnonzero(self._few & view.shown & (since > now - self._seconds) & (since <= now))
+            if len(new) > MOST_NEW:
+                new = np.sort(new[np.argpartition(-since[new], MOST_NEW - 1)[:MOST_NEW]])
+            self.mask[:] = False
+            self.mask[new] = True
+            self._columns = new
             self._seen = (view.version, now)
         return self._columns

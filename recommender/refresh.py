@@ -33,6 +33,7 @@ from recommender.engine import RANKED_BY
 from recommender.fitting import FITS, fit_model
 from recommender.index import VectorIndex
 from recommender.live_index import LiveIndex
+from recommender.pipeline.sources.history import SPARSE_FROM
 from recommender.popularity import measure_popularity
 from recommender.ranking.features import feature_names
 from recommender.ranking.ranker import PastRequests, train_ranker
@@ -210,6 +211,9 @@ class _Refresh:
         if model is not None:
             parts.write_model(self._folder, name, model)
             self._state["models"].append(name)
+        if isinstance(model, LatentFactors) and len(model.items) >= SPARSE_FROM:
+            rows = np.arange(len(model.items))
+            parts.write_factor_index(self._folder, VectorIndex.build(model.items, rows, self._settings.index))
 
     def _write_popularity(self) -> None:
         interactions = self._interactions

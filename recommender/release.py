@@ -23,6 +23,7 @@ from recommender.ranking.ranker import Ranker
 
 FORMAT = 2
 MANIFEST = "manifest.json"
+FACTOR_INDEX = "factors.faiss"
 COLD_START = "cold_start.npz"
 RANKER = "ranker.json"
 CURRENT = "CURRENT"
@@ -47,6 +48,7 @@ class Release:
     popularity: Popularity
     viewers: np.ndarray
     models: Mapping[str, HistoryModel] = field(default_factory=dict)
+    factor_index: VectorIndex | None = None
     cold_start: ColdStart | None = None
     ranker: Ranker | None = None
 
@@ -62,6 +64,10 @@ def write_videos(folder: Path, videos: Sequence[str]) -> None:
 def write_index(folder: Path, index: VectorIndex) -> None:
     index.save(folder / "index.faiss")
     _write_arrays(folder / "index.npz", ids=index.ids)
+
+
+def write_factor_index(folder: Path, index: VectorIndex) -> None:
+    index.save(folder / FACTOR_INDEX)
 
 
 def write_model(folder: Path, name: str, model: HistoryModel) -> None:
@@ -97,6 +103,7 @@ def load_release(folder: Path) -> Release:
         manifest=manifest,
         videos=orjson.loads((folder / "videos.json").read_bytes()),
         index=VectorIndex.load(folder / "index.faiss", _read_arrays(folder / "index.npz")["ids"]),
+        factor_index=_read_factor_index(folder / FACTOR_INDEX),
         popularity=Popularity.from_arrays(popularity),
         viewers=popularity["viewers"],
         cold_start=ColdStart.from_arrays(_read_arrays(folder / COLD_START)) if (folder / COLD_START).exists() else None,
@@ -134,6 +141,11 @@ def verify_release(folder: Path) -> dict[str, Any]:
     for name, expected in manifest["files"].items():
         verify_checksum(folder / name, expected["sha256"])
     return manifest
+
+
+def _read_factor_index(path: Path) -> VectorIndex | None:
+    """An index over all videos of the release, by their columns."""
+    return VectorIndex.load_rows(path) if path.exists() else None
 
 
 def _read_ranker(path: Path) -> Ranker:

@@ -35,7 +35,7 @@ class Window(_OverCatalogue):
     name = "window"
 
     def keep(self, query: Query) -> np.ndarray | None:
-        return (self._view.available_from <= query.now) & (query.now < self._view.available_until)
+        return self._view.available_at(query.now)
 
 
 class Region(_OverCatalogue):

@@ -21,7 +21,8 @@ from recommender.release import Releases, verify_release
 from recommender.settings import RecommenderSettings
 from tests.recommender.small_world import DIM, ENCODER, SETTINGS, fill, watch
 
-PHASES = ["catalogue", *(name.replace("_", " ") for name in FITS), "popularity", "index", "gates"]
+MODELS = [name.replace("_", " ") for name in FITS]
+PHASES = ["catalogue", *MODELS, "popularity", "index", "cold start", "ranker", "gates"]
 
 
 def serves(home: Home, store: Store, release_id: str) -> bool:

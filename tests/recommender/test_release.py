@@ -14,6 +14,7 @@ from recommender.release import ReleaseError, Releases, load_release, verify_rel
 from tests.recommender.small_world import DIM, ENCODER, SETTINGS
 
 FILES = [
+    "cold_start.npz",
     "collaborative.npz",
     "index.faiss",
     "index.npz",

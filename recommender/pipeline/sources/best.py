@@ -17,3 +17,13 @@ def best(scores: np.ndarray, eligible: np.ndarray, k: int) -> Found:
         candidates = candidates[np.argpartition(-scores[candidates], k - 1)[:k]]
     order = np.lexsort((candidates, -scores[candidates]))
     return Found(candidates[order], scores[candidates[order]].astype(np.float32), scores)
+
+
+def best_of(columns: np.ndarray, scores: np.ndarray, eligible: np.ndarray, k: int) -> Found:
+    """The `k` best of columns (n,), each once, with scores (n,): those that are eligible and score above 0."""
+    kept = np.flatnonzero((columns >= 0) & (scores > 0))
+    kept = kept[eligible[columns[kept]]]
+    if len(kept) > k:
+        kept = kept[np.argpartition(-scores[kept], k - 1)[:k]]
+    order = kept[np.lexsort((columns[kept], -scores[kept]))]
+    return Found(columns[order].astype(np.int64), scores[order].astype(np.float32))

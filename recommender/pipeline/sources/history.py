@@ -2,10 +2,16 @@
 
 import numpy as np
 
+from recommender.collaborative import LatentFactors
+from recommender.index import VectorIndex
+from recommender.item_item import ItemWeights
 from recommender.models import HistoryModel
-from recommender.pipeline.sources.best import NOTHING, best
+from recommender.pipeline.sources.best import NOTHING, best, best_of
 from recommender.pipeline.sources.settings import HistorySourceSettings
 from recommender.pipeline.stages import Found, Query
+
+#: From this catalogue size on work goes with what is found and not with all that there is.
+SPARSE_FROM = 50_000
 
 
 class HistorySource:
@@ -14,8 +20,17 @@ class HistorySource:
     last_resort = False
     personal = True
 
-    def __init__(self, name: str, model: HistoryModel, size: int, settings: HistorySourceSettings) -> None:
+    def __init__(
+        self,
+        name: str,
+        model: HistoryModel,
+        size: int,
+        settings: HistorySourceSettings,
+        factor_index: VectorIndex | None = None,
+    ) -> None:
+        """factor_index: of the factors of a large catalogue, where not every video is scored."""
         self.name = name
+        self._factor_index = factor_index
         self._model = model
         self._size = size
         self._weight = 1.0 if settings.weight is None else settings.weight
@@ -26,7 +41,16 @@ class HistorySource:
 
     def candidates(self, query: Query, eligible: np.ndarray, k: int) -> Found:
         _, columns, weights = self._recent(query)
-        return best(self._model.scores(columns, weights), eligible, k) if len(columns) else NOTHING
+        if len(columns) == 0:
+            return NOTHING
+        if self._size >= SPARSE_FROM:
+            if self._factor_index is not None and isinstance(self._model, LatentFactors):
+                viewer = self._model.fold_in(columns, weights)
+                found, scores = self._factor_index.search(viewer[None], k, eligible[: self._size])
+                return best_of(found[0], scores[0], eligible, k)
+            if isinstance(self._model, ItemWeights):
+                return best_of(*self._model.sparse_scores(columns, weights), eligible, k)
+        return best(self._model.scores(columns, weights), eligible, k)
 
     def weight(self, query: Query) -> float:
         return self._weight
