@@ -98,7 +98,9 @@ class Answer:
         query = self._with_history(query) if with_history else query
         rest = self._engine.allowed(query, ranked)
         with timed(self._trace, "policy"):
-            slate = self._engine.select(query, rest, closed=not with_history)
+            # A later page shows what the first one left, whatever a list of its own would be filled up with.
+            closed = self._asked.cursor is not None or not with_history
+            slate = self._engine.select(query, rest, closed)
         left = rest.take(np.flatnonzero(~np.isin(rest.columns, slate.columns)))
         items = items_of(
             self._engine,
@@ -249,7 +251,8 @@ class Answer:
         """Whether cached candidates are what would be computed now, and fill the page under this request's wishes."""
         current = cached.last_seq == self._last_seq and cached.catalogue_version >= self._engine.view.opened
         candidates = by_column(cached.candidates, self._engine.view)
-        return current and len(self._engine.allowed(self._query(), candidates)) > self._asked.limit
+        known = len(candidates) == len(cached.candidates)
+        return current and known and len(self._engine.allowed(self._query(), candidates)) > self._asked.limit
 
     def _after_cursor(self, text: str) -> tuple[Ranked, int]:
         """What the pages before left, without what was watched since; and how many they showed."""

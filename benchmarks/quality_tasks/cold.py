@@ -26,9 +26,10 @@ PICTURE_AND_SOUND = ("picture", "sound")
 ALL_BLOCKS = ("picture", "sound", "tags", "genres", "year")
 #: What is chosen from, on warm movies only.
 SEARCHED = [
-    ContentMapSettings(landmarks=landmarks, half_support=half_support)
-    for landmarks in (0, 1_000)
-    for half_support in (0.0, 20.0)
+    ContentMapSettings(landmarks=landmarks, bandwidth=bandwidth, half_support=half_support, weights={"sound": sound})
+    for landmarks, bandwidth in ((0, None), (1_000, None), (1_000, 0.5))
+    for half_support in (20.0, 200.0)
+    for sound in (1.0, 1.5)
 ]
 
 
@@ -38,7 +39,7 @@ def measure(folder: Path, seed: int = 1) -> dict[str, Any]:
     rng = np.random.default_rng(seed)
     cold = np.sort(rng.choice(positives.shape[1], COLD, replace=False))
     warm = np.setdiff1d(np.arange(positives.shape[1]), cold)
-    trials = [_Fold.without(positives, cold, rng.choice(warm, PSEUDO_COLD, replace=False)) for _ in range(2)]
+    trials = [_Fold.without(positives, cold, rng.choice(warm, PSEUDO_COLD, replace=False)) for _ in range(3)]
     test = _Fold.without(positives, np.zeros(0, np.int64), cold)
     models: dict[str, Any] = {
         "random": test.figures(rng.random((len(test.viewers), COLD))),

@@ -75,7 +75,9 @@ class ContentSource:
         if len(likes) == 0:
             return NOTHING
         medoids, strengths = interests(likes.vectors, likes.weights)
-        columns, cosines = self._index.search(likes.vectors[medoids], k, eligible)
+        # Interests overlap little: half of what each finds is enough to fill the quota.
+        each = min(k, -(-2 * k // len(medoids)))
+        columns, cosines = self._index.search(likes.vectors[medoids], each, eligible)
         found, group = np.unique(columns[columns >= 0], return_inverse=True)
         scores = np.full(len(found), -np.inf, np.float32)
         np.maximum.at(scores, group, (cosines * strengths[:, None])[columns >= 0])
