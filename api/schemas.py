@@ -141,8 +141,11 @@ class WhyAnswer(BaseModel):
         description="by source: found or not, rank, score, weight, because of what"
     )
     removed_by: list[str] = Field(description="filters that keep it out")
-    rank: int | None = Field(description="place in the list; none: not in it")
+    candidate_rank: int | None = Field(description="place among the scored candidates; none: nobody found it")
     score: float | None
+    rank: int | None = Field(description="place in the list; none: not in it")
+    rule: str | None = Field(description="pinned, boosted, new or explored: what put it there beside its score")
+    kept_out_by: str | None = Field(description="the stage of the policy that kept it out")
     warnings: list[str]
     release: ReleaseFacts
 

@@ -1,4 +1,4 @@
-"""Why a video is in a list, or is not: which source finds it at which rank, which filter removes it, its place."""
+"""Why a video is in a list, or is not: who finds it, which filter removes it, what ranker and policy make of it."""
 
 from typing import Any
 
@@ -11,6 +11,9 @@ from recommender.pipeline.stages import Candidates, Query, Source, Trace
 def why(engine: Engine, query: Query, video_id: str) -> dict[str, Any]:
     """What happens to one video in a request, stage by stage, with numbers.
 
+    `candidate_rank` and `score` are after the ranker; `rank` is the place in the slate, `rule` what put it there where
+    the score did not, `kept_out_by` the stage of the policy that kept it out where its score would have sufficed.
+
     Raises KeyError when the catalogue of the engine does not know the video.
     """
     column = engine.column_of[video_id]
@@ -22,12 +25,17 @@ def why(engine: Engine, query: Query, video_id: str) -> dict[str, Any]:
     candidates = pipeline.gather(query, eligible, trace)
     ranked, _ = engine.rank(query)
     place = np.flatnonzero(ranked.columns == column)
+    slate = engine.select(query, ranked)
+    shown = np.flatnonzero(slate.columns == column)
     return {
         "video_id": video_id,
         "sources": {source.name: _said_by(engine, source, query, candidates, column) for source in pipeline.sources},
         "removed_by": pipeline.removed_by(query, column),
-        "rank": int(place[0]) + 1 if len(place) else None,
+        "candidate_rank": int(place[0]) + 1 if len(place) else None,
         "score": float(ranked.scores[place[0]]) if len(place) else None,
+        "rank": int(shown[0]) + 1 if len(shown) else None,
+        "rule": slate.rules[shown[0]] if len(shown) else None,
+        "kept_out_by": None if len(shown) else slate.removed.get(column),
         "warnings": trace.warnings,
     }
 

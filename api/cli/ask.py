@@ -108,7 +108,12 @@ def why(user: str, video: str, json: JsonOption = False) -> None:
     except KeyError:
         raise typer.BadParameter(f"the served release has no video {video!r}; see `watchnext videos list`") from None
     rows: list[tuple[object, object]] = [(f"source {name}", _facts(facts)) for name, facts in found["sources"].items()]
-    rows += [("removed by", ", ".join(found["removed_by"]) or "nothing"), ("rank", found["rank"] or "not in the list")]
+    rows += [
+        ("removed by", ", ".join(found["removed_by"]) or "nothing"),
+        ("kept out by", found["kept_out_by"] or "nothing"),
+        ("rank among candidates", found["candidate_rank"] or "not found"),
+        ("rank", found["rank"] or "not in the list"),
+    ]
     show({"user_id": user, **found}, json, ("", f"{video} for {user}"), rows)
 
 
