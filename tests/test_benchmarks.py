@@ -7,12 +7,14 @@ import pytest
 from benchmarks import encode, foldin, imports, neighbours
 from benchmarks.quality_tasks import movielens
 from embedder.batch import EmbedSettings
+from recommender.settings import RecommenderSettings
 
 
 def test_the_served_list_on_ml_1m_leave_one_out_is_good_and_far_above_popularity(shared_data: Path) -> None:
-    result = movielens.leave_one_out(shared_data / "ml-1m", alone=False)
+    settings = RecommenderSettings.model_validate({"horizon": "next", "ranker": {"enabled": False}})
+    result = movielens.leave_one_out(shared_data / "ml-1m", settings, alone=False)
     assert result["served"]["viewers"] == 6_040
-    assert result["served"]["ndcg@10"] >= 0.10
+    assert result["served"]["ndcg@10"] >= 0.15
     assert result["models"]["popularity"]["ndcg@10"] == pytest.approx(0.0178, abs=0.0005)
 
 
