@@ -1,9 +1,9 @@
 """How soon does a list know? `watchnext bench reaction --data FOLDER` (with ml-1m).
 
 A real server over MovieLens-1M. A viewer is asked for a list, watches the first video of it (one event over HTTP,
-answered after the commit) and asks again: how long from sending the event to having the next list, and is the video gone
-and the rest another list? Then the first video of the list is taken down, and the list is asked for once more. Beside
-them stands the time of an answer without any news.
+answered after the commit) and asks again: how long from sending the event to having the next list, and is the video
+gone and the rest another list? Then the first video of the list is taken down, and the list is asked for once more.
+Beside them stands the time of an answer without any news.
 """
 
 import tempfile
