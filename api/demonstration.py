@@ -36,7 +36,6 @@ from recommender.engine import Engine
 from recommender.evaluate.served import evaluate_served
 from recommender.refresh import refresh
 from recommender.release import Releases, read_manifest
-from recommender.settings import RecommenderSettings
 
 START_LIMIT_S = 60.0
 
@@ -196,11 +195,9 @@ def _surest(labels: dict[str, float]) -> str | None:
 
 def _measure(settings: Settings, home: Home, store: Store, world: World) -> dict[str, Any]:
     held_out = _held_out(world)
-    popular_only = RecommenderSettings.model_validate(settings.recommender.model_dump())
-    for name, source in popular_only.sources:
-        source.enabled = name == "popular"
-    served = evaluate_served(Engine.open(home, store, settings.recommender), store, held_out)
-    popular = evaluate_served(Engine.open(home, store, popular_only), store, held_out, name="popularity alone")
+    engine = Engine.open(home, store, settings.recommender)
+    served = evaluate_served(engine, store, held_out)
+    popular = evaluate_served(engine, store, held_out, name="popularity alone", sources={"popular"})
     return {"served": served.as_dict(), "popular": popular.as_dict()}
 
 

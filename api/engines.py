@@ -84,7 +84,9 @@ class EngineKeeper:
 
     def _open(self, release: Release) -> Engine:
         engine = Engine(release, CatalogueView.load(self._store, release.videos), self._settings)
-        return engine.with_newest_videos(self._store.catalogue, self._embeddings)
+        engine = engine.with_newest_videos(self._store.catalogue, self._embeddings)
+        engine.slates.prepare()
+        return engine
 
     def _refuse(self, release_id: str, error: Exception) -> None:
         self._refused = release_id

@@ -30,11 +30,10 @@ class Slates:
         self._new_from = new_from
         self._built_from: tuple[object, object] = (None, None)
         self._policy: Policy | None = None
-        size = len(view.videos)
+        self._index = index
         # Reducing the embeddings of a release takes seconds: it is done once, whatever comes after it.
-        reusable = before is not None and len(index.base) > 0
-        self._base_looks: Looks = before._base_looks if before and reusable else _base_looks(index, size)
-        self._looks = self._base_looks.with_embeddings(index.delta_columns, index.delta_vectors, size)
+        self._base_looks: Looks | None = before._base_looks if before and len(index.base) else None
+        self._looks: Looks | None = None
 
     @property
     def needs_history(self) -> bool:
@@ -71,12 +70,24 @@ class Slates:
                 published_at=view.published_at,
                 is_new=self._new_videos.mask,
                 duplicate_group=np.full(len(view.videos), -1, np.int32),
-                vectors=self._looks,
+                vectors=self._looks_now(),
             )
             codes = Codes(view.column_of, *(view.codes(kind) for kind in ("label", "creator", "series")))
             self._policy = Policy(facts, self._settings, Rulebook(rules, facts, codes))
             self._built_from = (labels, rules)
         return self._policy
+
+    def prepare(self) -> None:
+        """Does at once what the first slate would have to wait for."""
+        self._current_policy()
+
+    def _looks_now(self) -> Looks:
+        if self._looks is None:
+            size, index = len(self._view.videos), self._index
+            if self._base_looks is None:
+                self._base_looks = _base_looks(index, size)
+            self._looks = self._base_looks.with_embeddings(index.delta_columns, index.delta_vectors, size)
+        return self._looks
 
     def _taste(self, query: Query) -> np.ndarray | None:
         """The shares of the labels in what the viewer liked: (L,) float32; None when nothing is known."""

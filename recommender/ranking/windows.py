@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from data.interactions import Interactions
 from data.progress import progress
@@ -62,6 +63,14 @@ def past_requests(
     before = interactions.take(interactions.time < window.start)
     within = interactions.take((interactions.time >= window.start) & (interactions.time < window.end))
     engine = Engine(_release_of(before, view, index, window.start, settings), view, settings)
+    # Requests are small: threads would only wait for each other.
+    with threadpool_limits(1):
+        return _asked(engine, number, before, within, settings)
+
+
+def _asked(
+    engine: Engine, number: int, before: Interactions, within: Interactions, settings: RecommenderSettings
+) -> PastRequests | None:
     features, relevant, viewers = [], [], []
     grades: list[np.ndarray] = []
     for viewer, query, following in _queries(before, within, settings):
