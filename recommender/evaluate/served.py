@@ -1,7 +1,7 @@
 """Measures lists exactly as they are served: every stage of the pipeline, the whole catalogue, one viewer at a time."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -57,7 +57,7 @@ def evaluate_served(
     """Serves every viewer of `held_out` (viewer -> videos that followed) from the history in `store` and compares.
 
     moments: when each viewer asks, in seconds since 1970; without them all ask now. sources: the names of those that
-    are asked alone, without ranker and policy; None: all, as they are served. Raises ValueError when no viewer is left
+    are asked alone and weigh alike, without ranker and policy; None: all, as they are served. Raises ValueError when no viewer is left
     with anything held out.
     """
     viewers = [viewer for viewer, videos in held_out.items() if videos]
@@ -81,5 +81,6 @@ def evaluate_served(
 def _slate(engine: Engine, query: Query, sources: Collection[str] | None) -> Shown:
     if sources is None:
         return engine.recommend(query)[0]
-    ranked = engine.pipeline.rank(query, Trace(), sources)
+    alike = replace(query, weights=dict.fromkeys(sources, 1.0))
+    ranked = engine.pipeline.rank(alike, Trace(), sources)
     return ranked.take(np.arange(min(query.limit, len(ranked))))
