@@ -57,8 +57,8 @@ def evaluate_served(
     """Serves every viewer of `held_out` (viewer -> videos that followed) from the history in `store` and compares.
 
     moments: when each viewer asks, in seconds since 1970; without them all ask now. sources: the names of those that
-    are asked alone and weigh alike, without ranker and policy; None: all, as they are served. Raises ValueError when no viewer is left
-    with anything held out.
+    are asked alone and weigh alike, without ranker and policy; None: all, as they are served. Raises ValueError when
+    no viewer is left with anything held out.
     """
     viewers = [viewer for viewer, videos in held_out.items() if videos]
     if not viewers:
