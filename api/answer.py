@@ -112,7 +112,8 @@ class Answer:
             skip=() if wants_reasons else NO_REASONS,
         )
         cursor = None
-        if len(left):
+        # A page that is not full is the last one: nobody asks for ever.
+        if len(left) and len(slate) == query.limit:
             cursor = write_cursor(Cursor(by_number(left, self._engine.view), shown + len(slate)), self._binding)
         return {
             "user_id": self._user_id,
@@ -134,13 +135,17 @@ class Answer:
         """The number of the viewer's newest event; brings the catalogue view up to date on the way."""
         try:
             version, last_seq = self._store.state_for(self._user_id)
-            if version != self._engine.view.version:
-                self._engine.view.update(self._store)
-            return last_seq
         except Exception:
             log.exception("the database does not answer; going on with what is in memory")
             self._trace.warnings.append("the database does not answer: the catalogue may be out of date")
             return None
+        try:
+            if version != self._engine.view.version:
+                self._engine.view.update(self._store)
+        except Exception:
+            log.exception("the catalogue cannot be read; going on with what is in memory")
+            self._trace.warnings.append("the catalogue cannot be read: it may be out of date")
+        return last_seq
 
     def _known_profile(self) -> Profile:
         if self._profile is None:
@@ -206,6 +211,7 @@ class Answer:
             seen = self._store.events.seen_since(self._user_id, since)
         except Exception:
             log.exception("what a viewer was shown cannot be read")
+            self._trace.warnings.append("what was shown before cannot be read: it may be shown again")
             return query
         columns = np.array([self._engine.column_of.get(name, -1) for name in seen.video_ids], np.int64)
         impression = seen.types == EventType.IMPRESSION.value

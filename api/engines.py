@@ -84,7 +84,10 @@ class EngineKeeper:
 
     def _open(self, release: Release) -> Engine:
         engine = Engine(release, CatalogueView.load(self._store, release.videos), self._settings)
-        engine = engine.with_newest_videos(self._store.catalogue, self._embeddings)
+        try:
+            engine = engine.with_newest_videos(self._store.catalogue, self._embeddings)
+        except Exception:
+            log.exception("the newest videos cannot be read; serving the release without them")
         engine.slates.prepare()
         return engine
 

@@ -8,6 +8,7 @@ row for the same id replaces the earlier one. Knows nothing of encoders or index
 
 import hashlib
 import json
+import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ import orjson
 from filelock import FileLock
 
 from data.files import CorruptFileError, replacing, sha256_of, verify_checksum, write_json
+
+log = logging.getLogger(__name__)
 
 MANIFEST = "table.json"
 LOCK = ".lock"
@@ -101,7 +104,8 @@ class EmbeddingTable:
         try:
             table = cls.open(root / folder_name(encoder_id))
             return table._find(set(ids) - table._removed)
-        except (CorruptFileError, OSError):
+        except (CorruptFileError, OSError, ValueError) as error:
+            log.warning("vectors of new videos cannot be read: %s", error)
             return {}
 
     # ---- Reading -------------------------------------------------------------------------------------------

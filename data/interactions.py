@@ -58,7 +58,8 @@ class Interactions:
 
     viewers: (U,) and videos: (V,) ids, str objects. Of the n pairs, in the order of their last event:
     viewer (n,) int32 and video (n,) int32 index them; signal (n,) float32 is the sum over the event types of the
-    strongest event of each type, so that watching twice is not liking twice; time (n,) float64 is the last event;
+    strongest event of each type, so that watching twice is not liking twice; time and first (n,) float64 are the last
+    and the first event;
     country (n,) int16 is where it was, a place in `countries`, -1 where that is unknown.
     """
 
@@ -69,6 +70,7 @@ class Interactions:
     signal: np.ndarray
     time: np.ndarray
     country: np.ndarray
+    first: np.ndarray
     countries: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -76,8 +78,19 @@ class Interactions:
 
     def take(self, rows: np.ndarray) -> "Interactions":
         """Some of the pairs, by (n,) bool or row numbers in order; viewers and videos keep their places."""
-        arrays = {name: getattr(self, name)[rows] for name in ("viewer", "video", "signal", "time", "country")}
+        arrays = {name: getattr(self, name)[rows] for name in ("viewer", "video", "signal", "time", "country", "first")}
         return replace(self, **arrays)
+
+    def begun_before(self, moment: float) -> "Interactions":
+        """The pairs that had met before a moment, in the order of the last event before it that is known of each."""
+        begun = self.take(self.first < moment)
+        begun = replace(begun, time=np.where(begun.time < moment, begun.time, begun.first))
+        return begun.take(np.argsort(begun.time, kind="stable"))
+
+    def begun_between(self, start: float, end: float) -> "Interactions":
+        """The pairs that met first from `start` on and before `end`, in that order."""
+        begun = self.take((self.first >= start) & (self.first < end))
+        return replace(begun, time=begun.first).take(np.argsort(begun.first, kind="stable"))
 
     def in_columns(self, videos: Sequence[str]) -> "Interactions":
         """The same with `video` as places in `videos`; pairs about other videos are left out."""
@@ -127,7 +140,7 @@ def collect_interactions(frames: Iterable[pd.DataFrame]) -> Interactions:
     pair = viewer.astype(np.int64) * max(len(videos), 1) + video
     signal = strongest_of_each_type(pair, codes, signal)
     events = Interactions(
-        _names(viewers), _names(videos), viewer, video, signal, time, where, tuple(filter(None, countries))
+        _names(viewers), _names(videos), viewer, video, signal, time, where, time, tuple(filter(None, countries))
     )
     return _merge_pairs(events, pair)
 
@@ -138,11 +151,13 @@ def _merge_pairs(events: Interactions, pair: np.ndarray) -> Interactions:
     total = np.bincount(group, events.signal, len(first)).astype(np.float32)
     newest = np.full(len(first), -np.inf)
     np.maximum.at(newest, group, events.time)
+    oldest = np.full(len(first), np.inf)
+    np.minimum.at(oldest, group, events.time)
     # Of two pairs with the same last time the one that was logged later is the later one.
     last_row = np.zeros(len(first), np.int64)
     np.maximum.at(last_row, group, np.arange(len(pair)))
     order = np.lexsort((last_row, newest))
-    return replace(events.take(last_row[order]), signal=total[order], time=newest[order])
+    return replace(events.take(last_row[order]), signal=total[order], time=newest[order], first=oldest[order])
 
 
 def _names(index: dict[str, int]) -> np.ndarray:

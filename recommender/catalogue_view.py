@@ -66,6 +66,9 @@ class CatalogueView:
         self._label_matrix: sp.csr_matrix | None = None
         # Videos that have no column, or whose media may have been encoded anew, since they were last asked for.
         self._news: set[str] = set()
+        # What the vector of each video depends on.
+        self._media = np.zeros(size, np.int64)
+        self._generation = 0
         for name, (kind, fill) in _ARRAYS.items():
             setattr(self, name, np.full(size, fill, kind))
         self.label_codes = np.full((size, LABELS_KEPT), -1, np.int32)
@@ -94,15 +97,16 @@ class CatalogueView:
         """Reads what was written since the last look."""
         with self._lock:
             version, changed, removed = store.catalogue.changed_since(self.version)
-            rules = store.rules.list()
-            if rules != self.rules:
-                self.rules = rules
             if self._take(changed):
                 self.opened = version
             for name in removed:
                 self._news.discard(name)
                 if (column := self.column_of.get(name)) is not None:
                     self.shown[column] = False
+            # The rules last: that they cannot be read must not hold up a takedown.
+            rules = store.rules.list()
+            if rules != self.rules:
+                self.rules = rules
             self.version = version
 
     @property
@@ -121,12 +125,15 @@ class CatalogueView:
         with self._lock:
             self._news |= set(ids)
 
-    def with_videos(self, records: Sequence[VideoRecord]) -> "CatalogueView":
-        """This view and, behind its columns, these videos, which it does not know yet."""
+    def with_videos(self, records: Sequence[VideoRecord], read_at: int | None = None) -> "CatalogueView":
+        """This view and, behind its columns, these videos, which it does not know yet.
+
+        read_at: the version of this view before the records were read: what was written to them since is read again.
+        """
         with self._lock:
             grown = CatalogueView([*self.videos, *(record.id for record in records)])
             size = len(self.videos)
-            for name in (*_ARRAYS, "label_codes", "_everywhere"):
+            for name in (*_ARRAYS, "label_codes", "_everywhere", "_media"):
                 getattr(grown, name)[:size] = getattr(self, name)
             grown.titles[:size], grown.labels[:size] = self.titles, self.labels
             grown._code_of = {kind: dict(codes) for kind, codes in self._code_of.items()}
@@ -136,6 +143,8 @@ class CatalogueView:
             grown._column_of_number = self._column_of_number.copy()
             grown.rules = self.rules
             grown.version = grown.opened = self.version
+            if read_at is not None:
+                grown.version = min(grown.version, read_at)
             grown._news = self._news
         grown._take(records, news_of_known=False)
         return grown
@@ -152,12 +161,14 @@ class CatalogueView:
         """(V, L) bool, by the codes of the labels; another one when a label has changed."""
         matrix = self._label_matrix
         if matrix is None:
+            generation = self._generation
             has = self.label_codes >= 0
             indptr = np.concatenate([[0], np.cumsum(has.sum(axis=1))])
             indices = self.label_codes[has]
             shape = (len(self.videos), len(self._code_of["label"]))
             matrix = sp.csr_matrix((np.ones(len(indices), bool), indices, indptr), shape)
-            self._label_matrix = matrix
+            if generation == self._generation:
+                self._label_matrix = matrix
         return matrix
 
     def codes(self, kind: str) -> Mapping[str, int]:
@@ -178,11 +189,13 @@ class CatalogueView:
         """(V,) bool: videos inside their window at a moment. Worked out once for all moments between two boundaries."""
         since, until, mask = self._available
         if not since <= now < until:
+            generation = self._generation
             mask = (self.available_from <= now) & (now < self.available_until)
             edges = np.concatenate([self.available_from, self.available_until])
             since = float(edges[edges <= now].max(initial=-np.inf))
             until = float(edges[edges > now].min(initial=np.inf))
-            self._available = (since, until, mask)
+            if generation == self._generation:
+                self._available = (since, until, mask)
         return mask
 
     def with_any_label(self, labels: Iterable[str]) -> np.ndarray:
@@ -194,11 +207,15 @@ class CatalogueView:
 
     def episodes_of(self, series: int) -> np.ndarray:
         """The columns (e,) int64 of a series by its code, in the order of their episodes."""
-        if self._by_series is None:
+        found = self._by_series
+        if found is None:
+            generation = self._generation
             columns = np.flatnonzero(self.series >= 0)
             order = columns[np.lexsort((self.episode[columns], self.series[columns]))]
-            self._by_series = (order, self.series[order])
-        columns, codes = self._by_series
+            found = (order, self.series[order])
+            if generation == self._generation:
+                self._by_series = found
+        columns, codes = found
         return columns[np.searchsorted(codes, series) : np.searchsorted(codes, series, "right")]
 
     def label_counts(self) -> dict[str, int]:
@@ -208,15 +225,17 @@ class CatalogueView:
         return dict(sorted((names[code], int(count)) for code, count in enumerate(counts) if count))
 
     def _with(self, label: str) -> np.ndarray:
-        mask = self._with_label.get(label)
+        # What is worked out from what is being changed must not be kept for after the change.
+        masks = self._with_label
+        mask = masks.get(label)
         if mask is None:
             code = self._code_of["label"].get(label, -1)
             mask = (self.label_codes == code).any(axis=1) if code >= 0 else np.zeros(len(self.videos), bool)
             for column, codes in self._labels_beyond.items():
                 mask[column] |= code in codes
-            if len(self._with_label) >= _KEPT_MASKS:
-                self._with_label.clear()
-            self._with_label[label] = mask
+            if len(masks) >= _KEPT_MASKS:
+                masks.clear()
+            masks[label] = mask
         return mask
 
     # ---- Taking over ---------------------------------------------------------------------------------------
@@ -224,12 +243,16 @@ class CatalogueView:
     def _take(self, records: Iterable[VideoRecord], news_of_known: bool = True) -> bool:
         """Takes records over; whether one may be shown now where it might not before."""
         opened = False
+        self._generation += 1
         for record in records:
             column = self.column_of.get(record.id)
-            if column is None or (news_of_known and record.state == VideoState.READY):
-                self._news.add(record.id)
+            media = hash((record.encoder_id, record.content_hash, record.state))
             if column is None:
+                self._news.add(record.id)
                 continue
+            if news_of_known and record.state == VideoState.READY and media != self._media[column]:
+                self._news.add(record.id)
+            self._media[column] = media
             before = self._limits(column)
             self.numbers[column] = record.number
             self._remember_number(record.number, column)

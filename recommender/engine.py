@@ -5,6 +5,7 @@ lets requests that have begun end on the old one.
 """
 
 import hashlib
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -42,10 +43,17 @@ from recommender.settings import RecommenderSettings
 from recommender.slates import Slates
 from recommender.unpublished import unpublished_release
 
+log = logging.getLogger(__name__)
+
 #: A content map that explains less than this share of what factors say is not asked.
 LEAST_TRUST = 0.1
-#: The sources that a ranker hears of: all but those whose models cannot be fitted once more for every past window.
-RANKED_BY = tuple(name for name in SourcesSettings.model_fields if name not in MODEL_OF or MODEL_OF[name] in QUICK)
+#: The sources that a ranker hears of: all but those whose models cannot be fitted once more for every past window, and
+#: that of new videos, of which the past has none.
+RANKED_BY = tuple(
+    name
+    for name in SourcesSettings.model_fields
+    if name != FreshSource.name and (name not in MODEL_OF or MODEL_OF[name] in QUICK)
+)
 
 Similarity = Literal["visual", "cowatch", "both"]
 
@@ -140,9 +148,15 @@ class Engine:
 
     def _ranker(self) -> Ranker | None:
         trained = self.release.ranker
-        if trained is None or not self.settings.ranker.enabled:
+        # Models that train for hours were not fitted for the past: no ranker has seen what they do to the fusion.
+        slow = any(model not in QUICK for model in self.release.models)
+        if trained is None or slow or not self.settings.ranker.enabled:
             return None
-        return LearnedRanker(trained, self.features)
+        try:
+            return LearnedRanker(trained, self.features)
+        except ValueError as error:
+            log.warning("release %s is served without its ranker: %s", self.release.id, error)
+            return None
 
     @classmethod
     def open(cls, home: Home, store: Store, settings: RecommenderSettings | None = None) -> "Engine":
@@ -173,9 +187,12 @@ class Engine:
 
     def _with_videos(self, heard_of: list[str], catalogue: Catalogue, embeddings: Path) -> "Engine":
         view = self.view
+        read_at = view.version
         records = [record for record in catalogue.get_many(heard_of).values() if record.id not in view.column_of]
-        grown = view.with_videos(records) if records else view
+        grown = view.with_videos(records, read_at) if records else view
         found = EmbeddingTable.newest_vectors(embeddings, str(self.release.manifest["encoder"]), heard_of)
+        if not records and not found:
+            return self
         index = self.index.with_vectors({grown.column_of[name]: vector for name, vector in found.items()})
         return Engine(self.release, grown, self.settings, index, before=self)
 
@@ -209,8 +226,12 @@ class Engine:
         return self.pipeline.rank(query, trace), trace
 
     def allowed(self, query: Query, ranked: Ranked) -> Ranked:
-        """Scored candidates, which may come from a cache, that the filters let through in this request."""
-        return ranked.take(np.flatnonzero(self.pipeline.eligible(query)[ranked.columns]))
+        """Scored candidates, which may come from a cache, that filters and blocks let through in this request."""
+        eligible = self.pipeline.eligible(query)
+        blocked = self.slates.blocked(query)
+        if blocked is not None:
+            eligible &= ~blocked
+        return ranked.take(np.flatnonzero(eligible[ranked.columns]))
 
     def select(self, query: Query, ranked: Ranked, closed: bool = False) -> Slate:
         """The slate out of scored candidates; with `closed` nothing else may be in it, whatever rules and gaps ask for:
@@ -241,7 +262,8 @@ class Engine:
         by_looks, by_viewers = {"content"}, set(MODEL_OF)
         only = {"visual": by_looks, "cowatch": by_viewers, "both": by_looks | by_viewers}[by]
         # Looks count as much as all models of who watches what together.
-        weights = dict.fromkeys(only, 1.0 / max(len(by_viewers & set(self.release.models)), 1)) | {"content": 1.0}
+        asked_of_viewers = [source.name for source in self.pipeline.sources if source.name in by_viewers]
+        weights = dict.fromkeys(asked_of_viewers, 1.0 / max(len(asked_of_viewers), 1)) | {"content": 1.0}
         asked = replace(query, profile=likes, weights=weights)
         ranked = self.pipeline.rank(asked, Trace() if trace is None else trace, only)
         return ranked.take(np.arange(min(query.limit, len(ranked))))

@@ -22,6 +22,7 @@ class LiveIndex:
         self.delta_vectors = np.zeros((0, base.dim), np.float32) if vectors is None else vectors.astype(np.float32)
         self.dim = self.delta_vectors.shape[1]
         self._replaced = self.delta_columns[np.isin(self.delta_columns, base.ids)]
+        self._not_replaced = ~np.isin(base.ids, self._replaced) if len(self._replaced) else None
         self._row_of = np.full(int(self.delta_columns.max(initial=-1)) + 2, -1, np.int64)
         self._row_of[self.delta_columns] = np.arange(len(self.delta_columns))
 
@@ -59,8 +60,8 @@ class LiveIndex:
         Returns (columns (q, k') int64, cosines (q, k') float32), best first, -1 at -inf where there are fewer.
         """
         allowed = eligible[: len(self.base)] if self.base.rows_are_ids else eligible[self.base.ids]
-        if len(self._replaced):
-            allowed = allowed & ~np.isin(self.base.ids, self._replaced)
+        if self._not_replaced is not None:
+            allowed = allowed & self._not_replaced
         columns, cosines = self.base.search(queries, k, allowed)
         rows = np.flatnonzero(eligible[self.delta_columns])
         if len(rows) == 0:

@@ -1,5 +1,7 @@
 """Which videos are new: published lately, and liked by few viewers yet. Knows nothing of any one viewer."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -27,22 +29,35 @@ class NewVideos:
         self._few = np.ones(len(view.videos), bool)
         self._few[: len(viewers)] = viewers < settings.below_viewers
         self._seconds = settings.days * SECONDS_PER_DAY
-        self._seen: tuple[int, float] = (-1, -np.inf)
-        self._columns = np.zeros(0, np.int64)
-        #: (V,) bool: the new ones at the moment that was last asked for.
-        self.mask = np.zeros(len(view.videos), bool)
+        self._latest: _Looked | None = None
 
     def columns(self, now: float) -> np.ndarray:
         """(n,) int64 columns that are new at a moment (seconds since 1970)."""
-        view = self._view
-        version, looked = self._seen
-        if version != view.version or not 0 <= now - looked < _LOOKS_AGAIN_AFTER_S:
+        return self._look(now).columns
+
+    def mask(self, now: float) -> np.ndarray:
+        """(V,) bool: the same as a mask, not to be changed."""
+        return self._look(now).mask
+
+    def _look(self, now: float) -> "_Looked":
+        view, latest = self._view, self._latest
+        if latest is None or latest.version != view.version or not 0 <= now - latest.now < _LOOKS_AGAIN_AFTER_S:
+            version = view.version
             since = np.where(np.isnan(view.published_at), view.created_at, view.published_at)
             new = np.flatnonzero(self._few & view.shown & (since > now - self._seconds) & (since <= now))
             if len(new) > MOST_NEW:
                 new = np.sort(new[np.argpartition(-since[new], MOST_NEW - 1)[:MOST_NEW]])
-            self.mask[:] = False
-            self.mask[new] = True
-            self._columns = new
-            self._seen = (view.version, now)
-        return self._columns
+            mask = np.zeros(len(self._few), bool)
+            mask[new] = True
+            latest = self._latest = _Looked(version, now, new, mask)
+        return latest
+
+
+@dataclass(frozen=True)
+class _Looked:
+    """What was new at `now`, by a version of the catalogue."""
+
+    version: int
+    now: float
+    columns: np.ndarray
+    mask: np.ndarray

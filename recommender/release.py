@@ -4,6 +4,7 @@ A release is written aside, checked, and published by replacing one line in `CUR
 changed afterwards; `rollback` points back to an older one. Every file has its SHA-256 in `manifest.json`.
 """
 
+import logging
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,8 @@ from recommender.index import VectorIndex
 from recommender.models import HistoryModel
 from recommender.popularity import Popularity
 from recommender.ranking.ranker import Ranker
+
+log = logging.getLogger(__name__)
 
 FORMAT = 2
 MANIFEST = "manifest.json"
@@ -148,11 +151,13 @@ def _read_factor_index(path: Path) -> VectorIndex | None:
     return VectorIndex.load_rows(path) if path.exists() else None
 
 
-def _read_ranker(path: Path) -> Ranker:
+def _read_ranker(path: Path) -> Ranker | None:
+    """A ranker is a help and never a need: one that this version cannot read is left out."""
     try:
         return Ranker.from_text(path.read_text())
     except ValueError as error:
-        raise CorruptFileError(f"{path}: {error}") from error
+        log.warning("%s is left out: %s", path, error)
+        return None
 
 
 def _write_arrays(path: Path, **arrays: Any) -> None:

@@ -1,5 +1,7 @@
 """From scored candidates to the slate of a request: the policy, given what the catalogue and the editors say now."""
 
+import logging
+
 import numpy as np
 
 from recommender.catalogue_view import CatalogueView
@@ -9,6 +11,8 @@ from recommender.pipeline.stages import Query, Ranked
 from recommender.policy import Facts, Policy, PolicySettings, Rulebook, Scored, Slate, SlateRequest
 from recommender.policy.looks import Looks, compact_looks
 from recommender.policy.rules import Codes
+
+log = logging.getLogger(__name__)
 
 
 class Slates:
@@ -40,23 +44,44 @@ class Slates:
         """Whether a slate of candidates from a cache depends on more of the viewer than they do."""
         return bool(self._view.rules) or self._settings.calibration.strength > 0
 
+    def blocked(self, query: Query) -> np.ndarray | None:
+        """(V,) bool: what editors' rules keep out of this request; None for nothing."""
+        rulebook = self._current_policy().rulebook
+        if rulebook is None or not self._view.rules:
+            return None
+        return rulebook.effect(self._request(query, np.zeros(0, bool), None)).blocked
+
     def make(self, query: Query, ranked: Ranked, eligible: np.ndarray) -> Slate:
-        """The slate of a request; eligible: (V,) bool, what may be shown in it at all."""
-        self._new_videos.columns(query.now)
-        request = SlateRequest(
+        """The slate of a request; eligible: (V,) bool, what may be shown in it at all.
+
+        Where the policy fails, the best of what is eligible and not blocked.
+        """
+        scored = Scored(ranked.columns, ranked.scores, ranked.found_by)
+        try:
+            policy = self._current_policy()
+            return policy.select(self._request(query, eligible, policy), scored)
+        except Exception:
+            log.exception("the policy failed")
+        blocked = self.blocked(query)
+        allowed = eligible if blocked is None else eligible & ~blocked
+        return Slate.best_first(scored, np.flatnonzero(allowed[ranked.columns])[: query.limit])
+
+    def _request(self, query: Query, eligible: np.ndarray, policy: Policy | None) -> SlateRequest:
+        calibrated = policy is not None and self._settings.calibration.strength > 0
+        return SlateRequest(
             limit=query.limit,
             now=query.now,
             eligible=eligible,
             surface=query.surface,
             country=query.country,
             watched=query.profile.watched,
-            taste=self._taste(query) if self._settings.calibration.strength > 0 else None,
+            taste=_taste(query, policy.facts) if policy is not None and calibrated else None,
             shown=query.shown,
             showings=query.showings,
+            is_new=self._new_videos.mask(query.now),
             lifted_by=self._new_from,
             seed=query.seed,
         )
-        return self._current_policy().select(request, Scored(ranked.columns, ranked.scores, ranked.found_by))
 
     def _current_policy(self) -> Policy:
         """The policy over the labels and the rules of this moment, built anew when they have changed."""
@@ -68,7 +93,7 @@ class Slates:
                 series=view.series,
                 labels=labels,
                 published_at=view.published_at,
-                is_new=self._new_videos.mask,
+                is_new=np.zeros(len(view.videos), bool),
                 duplicate_group=np.full(len(view.videos), -1, np.int32),
                 vectors=self._looks_now(),
             )
@@ -89,12 +114,13 @@ class Slates:
             self._looks = self._base_looks.with_embeddings(index.delta_columns, index.delta_vectors, size)
         return self._looks
 
-    def _taste(self, query: Query) -> np.ndarray | None:
-        """The shares of the labels in what the viewer liked: (L,) float32; None when nothing is known."""
-        labels = self._view.label_matrix
-        liked = labels[query.profile.liked]
-        counts = np.bincount(liked.indices, np.repeat(query.profile.signal, np.diff(liked.indptr)), labels.shape[1])
-        return (counts / counts.sum()).astype(np.float32) if counts.sum() > 0 else None
+
+def _taste(query: Query, facts: Facts) -> np.ndarray | None:
+    """The shares of the labels in what the viewer liked: (L,) float32; None when nothing is known."""
+    labels = facts.labels
+    liked = labels[query.profile.liked]
+    counts = np.bincount(liked.indices, np.repeat(query.profile.signal, np.diff(liked.indptr)), labels.shape[1])
+    return (counts / counts.sum()).astype(np.float32) if counts.sum() > 0 else None
 
 
 def _base_looks(index: LiveIndex, videos: int) -> Looks:

@@ -22,7 +22,7 @@ __all__ = ["ApiKeys", "Catalogue", "DatabaseError", "EventLog", "Rules", "Store"
 #: What reading and writing raise when the database is away, busy for too long or damaged.
 DatabaseError = sa.exc.OperationalError
 
-HEAD_REVISION = "0005"
+HEAD_REVISION = "0006"
 _MIGRATION_LOCK = 7_231_977  # any constant: PostgreSQL's advisory lock of this application
 BUSY_TIMEOUT_MS = 10_000
 

@@ -67,11 +67,14 @@ class Catalogue:
             "frames_decoded": None, "distinct_share": None, "quality": None, "refused_by": None,
             "created_at": now, "updated_at": now, "removed": False, "version": version,
         }  # fmt: skip
+        known = set(connection.execute(sa.select(videos.c.id).where(videos.c.id.in_([e.id for e in batch]))).scalars())
+        numbers = iter(next_numbers(connection, len(batch) - len(known)))
         rows = [
             entry.model_dump(include=set(_OWNERS_FIELDS))
             | fresh
-            | {"state": VideoState.PENDING if entry.media_path else VideoState.NO_MEDIA, "number": number}
-            for entry, number in zip(batch, next_numbers(connection, len(batch)), strict=True)
+            | {"state": VideoState.PENDING if entry.media_path else VideoState.NO_MEDIA}
+            | {"number": None if entry.id in known else next(numbers)}
+            for entry in batch
         ]
         insert = insert_into(connection, videos)
         new = insert.excluded

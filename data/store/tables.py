@@ -77,6 +77,7 @@ events = sa.Table(
     sa.Column("position", sa.Integer),
     sa.Column("country", sa.String(2)),
     sa.Index(None, "user_id", "seq"),
+    sa.Index(None, "user_id", "occurred_at"),
 )
 
 #: Counters that tell readers cheaply whether anything changed.

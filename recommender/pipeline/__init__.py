@@ -65,11 +65,16 @@ class _Pace:
         return time.monotonic() < self._rests_until
 
     def took(self, ms: float) -> None:
-        self.cost_ms += _REMEMBERS * (ms - self.cost_ms)
+        # One stall must not outweigh what a source usually takes.
+        self.cost_ms += _REMEMBERS * (min(ms, 2 * self._deadline_ms) - self.cost_ms)
         self._strikes = self._strikes + 1 if ms > self._deadline_ms else 0
         if self._strikes >= STRIKES:
             self._strikes = 0
             self._rests_until = time.monotonic() + REST_S
+
+    def skipped(self) -> None:
+        """What is not asked for a while may be quicker by then: it is tried again."""
+        self.cost_ms *= 1 - _REMEMBERS
 
 
 class Pipeline:
@@ -184,14 +189,14 @@ class Pipeline:
 
     def _ask(self, source: Source, query: Query, eligible: np.ndarray, started: float, trace: Trace) -> Found | None:
         pace = self._paces[source.name]
-        if not source.last_resort:
-            left_ms = self.settings.deadline_ms - (time.perf_counter() - started) * 1000
-            if pace.rests or left_ms <= pace.cost_ms:
-                why = "it has been too slow" if pace.rests else "no time was left for it"
-                trace.warnings.append(f"source {source.name} was left out: {why}")
-                return None
         try:
             if not source.enabled(query):
+                return None
+            left_ms = self.settings.deadline_ms - (time.perf_counter() - started) * 1000
+            if not source.last_resort and (pace.rests or left_ms <= pace.cost_ms):
+                pace.skipped()
+                why = "it has been too slow" if pace.rests else "no time was left for it"
+                trace.warnings.append(f"source {source.name} was left out: {why}")
                 return None
             with timed(trace, source.name):
                 quota = max(pace.quota, query.limit) if source.last_resort else pace.quota

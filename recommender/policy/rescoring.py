@@ -52,7 +52,7 @@ def rescore(
             relevance *= factor
         order = np.argsort(-relevance, kind="stable")
         rows, columns, relevance = rows[order], columns[order], relevance[order]
-    is_new = facts.is_new[columns]
+    is_new = (facts.is_new if request.is_new is None else request.is_new)[columns]
     if len(candidates.found_by) > 0:
         is_new = is_new & ((candidates.found_by[rows] & np.uint32(request.lifted_by)) != 0)
     lifted = columns[lift_new(relevance, is_new, request.limit, freshness_settings)]

@@ -21,8 +21,8 @@ class SlateRequest:
 
     watched: (w,) int64 columns; taste: (L,) float32, shares of the labels in what was watched, None when unknown;
     shown: (s,) int64 columns and showings: (s,) int, how often each was shown without a click lately
-    (`unclicked_showings`); lifted_by: bits of the sources whose new videos may be lifted; seed: of what is left to
-    chance, one for each request (`seed_of`).
+    (`unclicked_showings`); is_new: (V,) bool, what is new at this moment, None: as the facts have it; lifted_by: bits
+    of the sources whose new videos may be lifted; seed: of what is left to chance, one for each request (`seed_of`).
     """
 
     limit: int
@@ -34,6 +34,7 @@ class SlateRequest:
     taste: np.ndarray | None = None
     shown: np.ndarray = field(default_factory=_no_columns)
     showings: np.ndarray = field(default_factory=_no_columns)
+    is_new: np.ndarray | None = None
     lifted_by: int = 0xFFFF_FFFF
     seed: int = 0
 
@@ -70,6 +71,20 @@ class Slate:
 
     def __len__(self) -> int:
         return len(self.columns)
+
+    @classmethod
+    def best_first(cls, candidates: Scored, rows: np.ndarray) -> "Slate":
+        """These rows (k,) of the candidates as they stand, with no stage at work."""
+        return cls(
+            rows=rows,
+            columns=candidates.columns[rows],
+            scores=candidates.scores[rows],
+            found_by=candidates.found_by[rows],
+            rules=(None,) * len(rows),
+            propensity=np.ones(len(rows)),
+            relaxed=(),
+            kept_out=list,
+        )
 
     def take(self, places: np.ndarray) -> "Slate":
         """The items at these places, in this order."""

@@ -28,6 +28,7 @@ from recommender.settings import RecommenderSettings
 #: Before this share of all that happened too little is known to learn from.
 BEGINS_AT = 0.25
 HIGHEST_GRADE = 3
+NEVER = float("inf")
 #: How many of the videos that follow count where lists are for what is watched next.
 NEXT_FEW = 5
 
@@ -60,9 +61,9 @@ def past_requests(
 
     number: which window this is, higher is newer.
     """
-    before = interactions.take(interactions.time < window.start)
-    within = interactions.take((interactions.time >= window.start) & (interactions.time < window.end))
-    engine = Engine(_release_of(before, view, index, window.start, settings), view, settings)
+    before = interactions.begun_before(window.start)
+    within = interactions.begun_between(window.start, window.end)
+    engine = Engine(_release_of(before, view, index, window.start, settings), view, _unhurried(settings))
     # Requests are small: threads would only wait for each other.
     with threadpool_limits(1):
         return _asked(engine, number, before, within, settings)
@@ -130,9 +131,10 @@ def _queries(
 
 
 def _candidates(engine: Engine, query: Query) -> Candidates:
-    """What the ranker would have been shown."""
+    """What the ranker would have been shown: nothing that was published only later."""
     pipeline = engine.pipeline
-    candidates, _ = pipeline.fuse(query, pipeline.gather(query, pipeline.eligible(query), Trace()))
+    eligible = pipeline.eligible(query) & ~(engine.view.published_at > query.now)
+    candidates, _ = pipeline.fuse(query, pipeline.gather(query, eligible, Trace()))
     return candidates.take(np.arange(min(pipeline.settings.ranked, len(candidates.columns))))
 
 
@@ -141,6 +143,15 @@ def _grades(candidates: Candidates, videos: np.ndarray, signals: np.ndarray) -> 
     grade_of = np.zeros(max(int(candidates.columns.max()), int(videos.max())) + 1, np.int8)
     grade_of[videos] = np.clip(np.ceil(2 * signals), 1, HIGHEST_GRADE)
     return grade_of[candidates.columns]
+
+
+def _unhurried(settings: RecommenderSettings) -> RecommenderSettings:
+    """Without deadlines: how busy the machine is must not decide what is learned."""
+    unhurried = settings.model_copy(deep=True)
+    unhurried.pipeline.deadline_ms = NEVER
+    for _, source in unhurried.sources:
+        source.deadline_ms = NEVER
+    return unhurried
 
 
 def _release_of(

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.interactions import collect_interactions, excludes, load_interactions, signals, type_codes
+from data.interactions import Interactions, collect_interactions, excludes, load_interactions, signals, type_codes
 from data.schema import Event, EventType, Video
 from data.store import Store
 
@@ -83,6 +83,25 @@ def test_a_pair_is_where_it_was_last() -> None:
     )
     places = [found.countries[code] if code >= 0 else None for code in found.country]
     assert places == ["AT", None]
+
+
+def test_what_was_known_at_a_moment() -> None:
+    found = collect_interactions(
+        [
+            frame(("u", "again", "play", None, 1.0), ("u", "b", "play", None, 2.0), ("w", "c", "play", None, 3.0)),
+            frame(("u", "later", "play", None, 5.0), ("u", "again", "like", None, 6.0), ("u", "b", "like", None, 7.0)),
+        ]
+    )
+
+    def names(part: Interactions) -> list[tuple[str, str, float]]:
+        return [
+            (str(part.viewers[viewer]), str(part.videos[video]), float(time))
+            for viewer, video, time in zip(part.viewer, part.video, part.time, strict=True)
+        ]
+
+    before, between = found.begun_before(4.0), found.begun_between(4.0, 6.5)
+    assert names(before) == [("u", "again", 1.0), ("u", "b", 2.0), ("w", "c", 3.0)]
+    assert names(between) == [("u", "later", 5.0)], "what was met before is nothing new"
 
 
 def test_a_showing_is_no_interaction() -> None:

@@ -26,6 +26,7 @@ def interactions(*histories: str, interleaved: bool = False, signal: float = 1.0
         np.full(len(pairs), signal, np.float32),
         np.arange(len(pairs), dtype=np.float64),
         np.full(len(pairs), -1, np.int16),
+        np.arange(len(pairs), dtype=np.float64),
     )
 
 
