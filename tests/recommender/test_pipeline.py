@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recommender.pipeline import Pipeline, PipelineSettings
+from recommender.pipeline import REST_S, Pipeline, PipelineSettings
 from recommender.pipeline.scorers import ReciprocalRankFusion
 from recommender.pipeline.sources.settings import SourceSettings
-from recommender.pipeline.stages import Found, Query, Ranked, Trace
+from recommender.pipeline.stages import Candidates, Found, Query, Ranked, Ranker, Trace
 from recommender.profile import nobody
 
 NOBODY = nobody()
@@ -59,6 +59,47 @@ class Slow(Listed):
         return super().candidates(query, eligible, k)
 
 
+class Clock:
+    """Stands in for the module `time` of the pipeline: time passes when a source says so."""
+
+    def __init__(self) -> None:
+        self.now = 1_000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    perf_counter = monotonic
+
+
+class Takes(Listed):
+    """A source that takes `ms` milliseconds by the clock."""
+
+    def __init__(self, name: str, columns: Sequence[int], clock: Clock, ms: float) -> None:
+        super().__init__(name, columns)
+        self.clock, self.ms, self.asked = clock, ms, 0
+
+    def candidates(self, query: Query, eligible: np.ndarray, k: int) -> Found:
+        self.asked += 1
+        self.clock.now += self.ms / 1000
+        return super().candidates(query, eligible, k)
+
+
+class Backwards:
+    """A ranker that turns the order of the columns round, and keeps what it was shown."""
+
+    def __init__(self) -> None:
+        self.shown: list[list[int]] = []
+
+    def scores(self, query: Query, candidates: Candidates) -> np.ndarray:
+        self.shown.append(candidates.columns.tolist())
+        return (0.5 + candidates.columns / 100).astype(np.float32)
+
+
+class BrokenRanker(Backwards):
+    def scores(self, query: Query, candidates: Candidates) -> np.ndarray:
+        raise RuntimeError("the trees are gone")
+
+
 class Only:
     """A filter that keeps these columns."""
 
@@ -87,7 +128,13 @@ def query(limit: int = 10, **fields: object) -> Query:
     return Query(NOBODY, limit, 0.0, **fields)
 
 
-def pipeline(*sources: Listed, filters: Sequence[Only] = (), quota: int = 300, **options: object) -> Pipeline:
+def pipeline(
+    *sources: Listed,
+    filters: Sequence[Only] = (),
+    quota: int = 300,
+    ranker: Ranker | None = None,
+    **options: object,
+) -> Pipeline:
     chosen = PipelineSettings.model_validate(options)
     return Pipeline(
         size=VIDEOS,
@@ -97,7 +144,15 @@ def pipeline(*sources: Listed, filters: Sequence[Only] = (), quota: int = 300, *
         hydrators=[BrokenFacts(), Facts()],
         settings=chosen,
         quotas={source.name: SourceSettings(candidates=quota) for source in sources},
+        ranker=ranker,
     )
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    stopped = Clock()
+    monkeypatch.setattr("recommender.pipeline.time", stopped)
+    return stopped
 
 
 def test_scores_are_weighted_sums_of_reciprocal_ranks() -> None:
@@ -179,6 +234,126 @@ def test_the_filters_that_remove_a_video_are_named() -> None:
     built = pipeline(filters=[Only("hidden", [1, 2]), Only("region", [2, 3])])
     removed = {column: built.removed_by(query(), column) for column in (0, 1, 2, 3)}
     assert removed == {0: ["hidden", "region"], 1: ["region"], 2: [], 3: ["hidden"]}
+
+
+# ---- What sources cost, and how much they count --------------------------------------------------------------
+
+DEADLINE_MS = SourceSettings().deadline_ms
+
+
+def warnings_of(built: Pipeline) -> list[str]:
+    trace = Trace()
+    built.rank(query(2), trace)
+    return trace.warnings
+
+
+def test_a_source_that_is_too_slow_three_times_in_a_row_rests_for_a_while(clock: Clock) -> None:
+    slow = Takes("slow", [3], clock, 2 * DEADLINE_MS)
+    built = pipeline(slow, Listed("fine", [7]))
+    assert [warnings_of(built) for _ in range(3)] == [[]] * 3
+    assert warnings_of(built) == ["source slow was left out: it has been too slow"]
+    clock.now += REST_S - 0.01
+    assert len(warnings_of(built)) == 1 and slow.asked == 3
+    clock.now += 0.02
+    assert warnings_of(built) == [] and slow.asked == 4, "it is asked again, and has three more trials"
+    assert [warnings_of(built) for _ in range(3)] == [[], [], ["source slow was left out: it has been too slow"]]
+
+
+def test_a_source_that_is_in_time_now_and_then_does_not_rest(clock: Clock) -> None:
+    source = Takes("at times", [3], clock, 0)
+    built = pipeline(source)
+    for turn in range(12):
+        source.ms = 0 if turn % 3 == 2 else 2 * DEADLINE_MS
+        assert warnings_of(built) == []
+
+
+def test_a_last_resort_never_rests(clock: Clock) -> None:
+    resort = Takes("resort", [3], clock, 2 * DEADLINE_MS)
+    resort.last_resort = True
+    built = pipeline(resort)
+    assert [warnings_of(built) for _ in range(5)] == [[]] * 5 and resort.asked == 5
+
+
+def test_a_source_that_would_take_longer_than_is_left_is_not_asked(clock: Clock) -> None:
+    heavy, other = Takes("heavy", [3], clock, 40), Takes("other", [4], clock, 1)
+    built = pipeline(other, heavy, deadline_ms=60)
+    for _ in range(30):
+        assert warnings_of(built) == []
+    other.ms = 30
+    assert warnings_of(built) == ["source heavy was left out: no time was left for it"]
+    other.ms = 1
+    assert warnings_of(built) == []
+
+
+def test_a_source_finds_as_many_as_its_quota_and_a_last_resort_as_many_as_are_asked_for() -> None:
+    everything = list(range(VIDEOS))
+    resort = Listed("resort", everything)
+    resort.last_resort = True
+    built = Pipeline(
+        VIDEOS, [], [Listed("a", everything), Listed("b", everything), resort], ReciprocalRankFusion(), [],
+        PipelineSettings(), {name: SourceSettings(candidates=k) for name, k in (("a", 3), ("b", 5), ("resort", 4))},
+    )  # fmt: skip
+    for limit, of_resort in ((2, 4), (20, 20)):
+        trace = Trace()
+        built.rank(query(limit), trace)
+        assert trace.found == {"a": 3, "b": 5, "resort": of_resort}
+
+
+def impersonal(name: str, columns: Sequence[int], weight: float) -> Listed:
+    source = Listed(name, columns, weight)
+    source.personal = False
+    return source
+
+
+def test_what_is_impersonal_weighs_relative_to_the_personal_sources_that_found_something() -> None:
+    personal = Listed("a", [1], 2.0), Listed("b", [2], 1.5), Listed("finds nothing", [], 5.0)
+    ranked = pipeline(*personal, impersonal("p", [9], 0.5)).rank(query(3), Trace())
+    assert ranked.columns.tolist() == [1, 9, 2]
+    np.testing.assert_allclose(ranked.scores, [2 / 61, 0.5 * 3.5 / 61, 1.5 / 61], rtol=1e-6)
+    alone = pipeline(personal[2], impersonal("p", [9], 0.5), impersonal("q", [8], 0.25)).rank(query(2), Trace())
+    np.testing.assert_allclose(alone.scores, [0.5 / 61, 0.25 / 61], rtol=1e-6)
+    asked = pipeline(*personal, impersonal("p", [9], 0.5)).rank(query(1, weights={"p": 3.0}), Trace())
+    np.testing.assert_allclose(asked.scores[0], 3 / 61, rtol=1e-6, err_msg="a request's weights are taken as they are")
+
+
+# ---- The ranker ----------------------------------------------------------------------------------------------
+
+
+def test_a_ranker_orders_the_best_of_the_fusion_and_the_others_stay_behind_them() -> None:
+    ranker = Backwards()
+    built = pipeline(Listed("a", range(20)), Listed("b", [2]), ranker=ranker, ranked=10)
+    trace = Trace()
+    ranked = built.rank(query(25), trace)
+    assert sorted(ranker.shown[0]) == list(range(10))
+    assert ranked.columns.tolist()[:20] == [*range(9, -1, -1), *range(10, 20)]
+    np.testing.assert_allclose(ranked.scores[:10], 0.5 + np.arange(9, -1, -1) / 100, rtol=1e-6)
+    assert (np.diff(ranked.scores) <= 0).all()
+    assert (ranked.scores[:20] > 0).all() and len(ranked) == 25, "and a list is filled up all the same"
+    assert [built.source_names(int(bits)) for bits in ranked.found_by[7:10]] == [["a", "b"], ["a"], ["a"]]
+    assert trace.warnings == [] and "rank" in trace.timings_ms
+
+
+def test_a_ranker_that_fails_is_left_out_and_named() -> None:
+    trace = Trace()
+    ranked = pipeline(Listed("a", [7, 3]), ranker=BrokenRanker()).rank(query(2), trace)
+    assert ranked.columns.tolist() == [7, 3] and trace.warnings == ["the ranker was left out: it failed"]
+    np.testing.assert_allclose(ranked.scores, [1 / 61, 1 / 62], rtol=1e-6)
+
+
+def test_a_ranker_for_which_no_time_is_left_is_left_out_and_named(clock: Clock) -> None:
+    ranker, trace = Backwards(), Trace()
+    ranked = pipeline(Takes("slow", [3, 7], clock, 250), ranker=ranker).rank(query(2), trace)
+    assert (ranked.columns.tolist(), ranker.shown) == ([3, 7], [])
+    assert trace.warnings == ["the ranker was left out: no time was left for it"]
+
+
+def test_a_request_with_weights_or_for_some_sources_only_has_no_ranker() -> None:
+    ranker = Backwards()
+    built = pipeline(Listed("a", [3, 7]), ranker=ranker)
+    assert built.rank(query(2, weights={"a": 1.0}), Trace()).columns.tolist() == [3, 7]
+    assert built.rank(query(2), Trace(), only={"a"}).columns.tolist() == [3, 7]
+    assert ranker.shown == []
+    assert built.rank(query(2), Trace()).columns.tolist() == [7, 3]
 
 
 lists = st.lists(st.integers(0, VIDEOS - 1), unique=True)
