@@ -321,7 +321,7 @@ def test_what_is_impersonal_weighs_relative_to_the_personal_sources_that_found_s
 
 def test_a_ranker_orders_the_best_of_the_fusion_and_the_others_stay_behind_them() -> None:
     ranker = Backwards()
-    built = pipeline(Listed("a", range(20)), Listed("b", [2]), ranker=ranker, ranked=10)
+    built = pipeline(Listed("a", range(20), 100.0), Listed("b", [2], 50.0), ranker=ranker, ranked=10)
     trace = Trace()
     ranked = built.rank(query(25), trace)
     assert sorted(ranker.shown[0]) == list(range(10))

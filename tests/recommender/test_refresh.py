@@ -12,14 +12,16 @@ from filelock import FileLock
 
 from data.embeddings import EmbeddingTable
 from data.home import Home
-from data.schema import MediaFacts, Video
+from data.schema import Event, MediaFacts, Video
 from data.store import Store
 from recommender.engine import Engine, query_now
 from recommender.fitting import FITS
+from recommender.pipeline.sources.settings import SourcesSettings
+from recommender.pipeline.stages import Query
 from recommender.refresh import GateError, RefreshError, refresh
 from recommender.release import Releases, verify_release
 from recommender.settings import RecommenderSettings
-from tests.recommender.small_world import DIM, ENCODER, SETTINGS, fill, watch
+from tests.recommender.small_world import DIM, ENCODER, NOW, SETTINGS, fill, watch
 
 MODELS = [name.replace("_", " ") for name in FITS]
 PHASES = ["catalogue", *MODELS, "popularity", "index", "cold start", "ranker", "gates"]
@@ -282,3 +284,72 @@ def test_who_asks_while_releases_are_swapped_is_always_answered_from_one(store: 
     for asker in askers:
         asker.join()
     assert problems == [] and releases.current_id() in seen
+
+
+# ---- The ranker ----------------------------------------------------------------------------------------------
+
+EPISODES, FOLLOWERS, STEPS = 60, 240, 8
+
+
+def fill_with_followers(store: Store) -> None:
+    """Viewers who begin anywhere and go on with what was published next, of whom popularity knows nothing."""
+    rng = np.random.default_rng(0)
+    published = rng.permutation(EPISODES)
+    names = [f"episode-{number}" for number in range(EPISODES)]
+    store.catalogue.upsert(
+        Video(id=name, published_at=NOW - 86_400.0 * int(EPISODES - published[number]))
+        for number, name in enumerate(names)
+    )
+    in_order = [names[number] for number in np.argsort(published)]
+    starts = rng.integers(0, EPISODES - STEPS - 4, FOLLOWERS)
+    store.events.add(
+        Event(event_id=f"{viewer}-{step}", user_id=f"follower-{viewer}", video_id=in_order[start + step],
+              type="complete", occurred_at=NOW + step * FOLLOWERS + viewer, value=None)
+        for step in range(STEPS)
+        for viewer, start in enumerate(starts.tolist())
+    )  # fmt: skip
+
+
+def popular_only(**ranker: object) -> RecommenderSettings:
+    """No source but one that knows nothing of a viewer."""
+    return RecommenderSettings.model_validate(
+        {
+            "sources": {name: {"enabled": name == "popular"} for name in SourcesSettings.model_fields},
+            "ranker": {"viewers_per_window": 60, "windows": 6, "min_candidates_per_leaf": 20} | ranker,
+        }
+    )
+
+
+def best_is_next(engine: Engine, store: Store) -> float:
+    """The share of viewers of six episodes in a row whose lists begin with the one that was published after them."""
+    in_order = np.argsort(engine.view.published_at)
+    right = []
+    for start in range(0, EPISODES - 10, 5):
+        watch(store, f"guest-{start}", [engine.videos[column] for column in in_order[start : start + 6]])
+        profile = engine.profile(store.events.history(f"guest-{start}"))
+        slate, trace = engine.recommend(Query(profile, 5, NOW + FOLLOWERS))
+        assert trace.warnings == []
+        right.append(slate.columns[0] == in_order[start + 6])
+    return float(np.mean(right))
+
+
+def test_a_ranker_that_learns_what_the_fusion_does_not_know_serves(store: Store, home: Home) -> None:
+    fill_with_followers(store)
+    facts = refresh(store, home, popular_only()).facts["ranker"]
+    assert facts["serves"] and facts["trees"] > facts["fusion"] and facts["low"] > 0 and facts["requests"] > 10
+    engine = Engine.open(home, store, popular_only())
+    assert engine.release.manifest["ranker"] == facts
+    assert best_is_next(engine, store) > 0.8
+    switched_off = Engine.open(home, store, popular_only(enabled=False))
+    assert switched_off.release.ranker is not None and switched_off.pipeline.ranker is None
+    assert best_is_next(switched_off, store) < 0.2
+
+    facts = refresh(store, home, popular_only(enabled=False)).facts["ranker"]
+    assert facts == {"serves": False}
+    assert Engine.open(home, store, popular_only()).release.ranker is None
+
+
+def test_from_little_no_ranker_is_trained(world: Store, home: Home) -> None:
+    assert refresh(world, home, SETTINGS).facts["ranker"] == {"serves": False}
+    engine = Engine.open(home, world, SETTINGS)
+    assert engine.release.ranker is None and engine.pipeline.ranker is None
