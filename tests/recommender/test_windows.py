@@ -213,9 +213,12 @@ def test_who_is_new_in_a_window_is_asked_for_what_is_next_only(view: CatalogueVi
 @pytest.mark.parametrize("horizon", ["window", "next"])
 def test_of_many_viewers_some_are_asked_for(view: CatalogueView, horizon: str) -> None:
     settings = with_settings(horizon=horizon, ranker={"viewers_per_window": 10})
-    past = asked(view, made_of(histories()), settings)
+    rows = histories()
+    if horizon == "window":
+        rows += [(newcomer, 5, 1.0, START + 1) for newcomer in range(VIEWERS, 3 * VIEWERS)]
+    past = asked(view, made_of(rows), settings)
     assert len(past) == 10 and len(set(past.viewer.tolist())) == 10
-    assert same(past, asked(view, made_of(histories()), settings), *vars(past)), "the same ones whenever it is built"
+    assert same(past, asked(view, made_of(rows), settings), *vars(past)), "the same ones whenever it is built"
 
 
 # ---- As it is served -----------------------------------------------------------------------------------------
