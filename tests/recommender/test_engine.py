@@ -201,6 +201,7 @@ def test_what_happens_to_a_video_that_came_after_the_release_counts(engine: Engi
 def test_a_video_encoded_anew_has_its_new_looks_at_once(engine: Engine, world: Store, home: Home) -> None:
     table = next(table for table in EmbeddingTable.all(home.embeddings) if table.encoder_id == ENCODER)
     table.append(["space-0"], table.matrix[table.rows_of(["cooking-0"])])
+    world.catalogue.note_content("space-0", "f" * 64)
     world.catalogue.mark_ready("space-0", ENCODER, MediaFacts())
     engine = newest(engine, world, home)
     alike = names(engine, engine.similar("space-0", ask(engine, world, limit=3), "visual"))

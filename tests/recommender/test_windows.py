@@ -45,6 +45,7 @@ def made_of(rows: list[tuple[int, int, float, float]]) -> Interactions:
         signal.astype(np.float32),
         time.astype(np.float64),
         np.full(len(rows), -1, np.int16),
+        time.astype(np.float64),
     )
 
 
