@@ -8,7 +8,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from data.home import Home
-from data.schema import Video
+from data.schema import Rule, RuleKind, Video
 from data.store import Store
 from recommender.pipeline.sources.settings import SourcesSettings
 from recommender.refresh import refresh
@@ -76,6 +76,20 @@ def test_pages_never_repeat_and_never_skip(client: FlaskClient, limit: int) -> N
             break
     assert set(pages) == set(ids(ask(client, limit=100)))
     assert len(set(pages)) == len(pages) == 60 - 8
+
+
+def test_pages_end_although_editors_block_some_candidates(client: FlaskClient, store: Store) -> None:
+    for number in range(8, 14):
+        store.rules.add(Rule(kind=RuleKind.BLOCK, video=f"comedy-{number}"))
+    seen: list[str] = []
+    cursor = None
+    for _ in range(10):
+        answer = ask(client, limit=10, **({"cursor": cursor} if cursor else {}))
+        seen += ids(answer)
+        assert answer["items"]
+        if (cursor := answer["cursor"]) is None:
+            break
+    assert cursor is None and len(set(seen)) == len(seen) == 60 - 8 - 6
 
 
 def test_a_page_after_an_event_and_a_new_release_still_continues_the_frozen_slate(

@@ -25,6 +25,7 @@ def test_numbers_are_for_ever(view: CatalogueView, store: Store) -> None:
     store.catalogue.upsert([Video(id="d"), Video(id="a")])
     later = CatalogueView.load(store, ["d", "c", "b", "a"])
     assert later.numbers.tolist()[1:] == numbers[::-1] and later.numbers[0] not in numbers
+    assert later.numbers.max() == len(store.catalogue.ids()), "only new videos take numbers"
     assert later.columns_of_numbers(view.numbers).tolist() == [3, 2, 1]
     assert later.columns_of_numbers(np.array([200, 10_000, -1])).tolist() == [-1] * 3
 

@@ -3,15 +3,18 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
+import lightgbm
 import numpy as np
 import pytest
 
 from data.embeddings import EmbeddingTable
 from data.home import Home
-from data.schema import MediaFacts, Video
+from data.schema import MediaFacts, Video, VideoRecord
 from data.store import Store
 from recommender.engine import Engine
 from recommender.pipeline.stages import Query, Ranked
+from recommender.policy import Policy
+from recommender.ranking.ranker import Ranker
 from recommender.refresh import refresh
 from recommender.why import why
 from tests.recommender.small_world import ENCODER, GENRES, NOW, PER_GENRE, SETTINGS, watch
@@ -319,3 +322,60 @@ def test_the_fingerprint_changes_with_the_settings_and_the_release(engine: Engin
     refresh(world, home, SETTINGS)
     prints.add(Engine.open(home, world, SETTINGS).fingerprint)
     assert len(prints) == 3
+
+
+# ---- What must not cost anybody the list ---------------------------------------------------------------------
+
+
+def test_a_takedown_while_a_new_video_is_read_is_not_lost(
+    engine: Engine, world: Store, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_encoded(world, home, "late", like="space-3")
+    engine.view.update(world)
+    read = world.catalogue.get_many
+
+    def read_then_hide(names: list[str]) -> dict[str, VideoRecord]:
+        found = read(names)
+        world.catalogue.set_hidden("late", True)
+        engine.view.update(world)
+        return found
+
+    monkeypatch.setattr(world.catalogue, "get_many", read_then_hide)
+    grown = engine.with_newest_videos(world.catalogue, home.embeddings)
+    grown.view.update(world)
+    assert not grown.view.shown[grown.column_of["late"]]
+
+
+def test_a_takedown_holds_although_the_rules_cannot_be_read(
+    engine: Engine, world: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.catalogue.set_hidden("space-0", True)
+    monkeypatch.setattr(world.rules, "list", lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        engine.view.update(world)
+    assert not engine.view.shown[engine.column_of["space-0"]]
+
+
+def test_a_policy_that_fails_leaves_the_best_first(
+    engine: Engine, world: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Policy, "select", lambda *_: 1 / 0)
+    query = ask(engine, world, "space-viewer-0", 5)
+    slate, _ = engine.recommend(query)
+    assert slate.columns.tolist() == engine.rank(query)[0].columns[:5].tolist()
+
+
+def test_a_ranker_of_other_features_is_left_out(engine: Engine, caplog: pytest.LogCaptureFixture) -> None:
+    trained = Ranker.from_text(
+        Ranker(
+            lightgbm.train({"verbose": -1}, lightgbm.Dataset(np.zeros((9, 1)), np.zeros(9)), 1), ["fusion"], 0.5
+        ).to_text()
+    )
+    opened = Engine(replace(engine.release, ranker=trained), engine.view, engine.settings)
+    assert opened.pipeline.ranker is None and "without its ranker" in caplog.text
+
+
+def test_describing_a_video_anew_is_no_news_of_its_looks(engine: Engine, world: Store, home: Home) -> None:
+    change(engine, world, "space-0", title="Another title")
+    assert not engine.view.has_news
+    assert newest(engine, world, home) is engine

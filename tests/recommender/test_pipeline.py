@@ -375,3 +375,12 @@ def test_a_list_is_as_long_as_the_filters_allow(
     assert (np.diff(ranked.scores) <= 0).all()
     again = built.rank(query(limit), Trace())
     assert ranked.columns.tolist() == again.columns.tolist()
+
+
+def test_one_stall_does_not_keep_a_source_out_for_good() -> None:
+    source = Slow("stalls", [6])
+    built = pipeline(source, Listed("other", [3]), deadline_ms=20.0)
+    built.rank(query(2), Trace())
+    source.candidates = Listed("stalls", [6]).candidates  # type: ignore[method-assign]
+    found = [built.rank(query(2), Trace()).columns.tolist() for _ in range(30)]
+    assert 6 in found[-1]
