@@ -211,3 +211,20 @@ def test_new_videos_are_lifted_into_their_share_of_a_list_of_whom_they_fit(world
         assert how_many(made(engine, world, "cooking-viewer-0", limit)) == 0
         assert not set(new) & set(shown(engine, world, "stranger", limit))
     assert how_many(made(opened(0.3), world, limit=10, now=NOW + 40 * 86_400)) == 0, "they are not new for ever"
+    query = Query(opened(0.3).profile(world.events.history(SPACE_LOVER)), 10, NOW)
+    out_of_a_cache, _ = opened(0.3).rank(query)
+    assert how_many(opened(0.3).select(query, out_of_a_cache)) == 3, "by an engine that was never asked for candidates"
+
+
+def test_a_new_video_is_not_lifted_for_being_popular_with_others(world: Store, home: Home) -> None:
+    known = world.catalogue.get("space-9")
+    assert known is not None
+    fields = known.model_dump(include=set(Video.model_fields)) | {"published_at": NOW - 60}
+    world.catalogue.upsert([Video.model_validate(fields)])
+    chosen = with_settings(policy={"freshness": {"new_share": 0.3}}, sources={"content": {"enabled": False}})
+    refresh(world, home, chosen)
+    engine = Engine.open(home, world, chosen)
+    profile = engine.profile(world.events.history("cooking-viewer-0"))
+    ranked, _ = engine.rank(Query(profile, 5, NOW))
+    assert engine.column_of["space-9"] in ranked.columns[5:]
+    assert "new" not in engine.select(Query(profile, 5, NOW), ranked).rules
