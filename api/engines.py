@@ -88,7 +88,7 @@ class EngineKeeper:
             engine = engine.with_newest_videos(self._store.catalogue, self._embeddings)
         except Exception:
             log.exception("the newest videos cannot be read; serving the release without them")
-        engine.slates.prepare()
+        engine.prepare()
         return engine
 
     def _refuse(self, release_id: str, error: Exception) -> None:

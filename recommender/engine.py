@@ -35,6 +35,7 @@ from recommender.pipeline.sources.popular import PopularSource, TrendingSource
 from recommender.pipeline.sources.settings import SourcesSettings
 from recommender.pipeline.stages import Query, Ranked, Ranker, Source, Trace
 from recommender.policy import Slate
+from recommender.popularity import Popularity
 from recommender.profile import Profile, build_profile, profile_of_likes
 from recommender.ranking.features import FeatureBuilder, VideoFacts
 from recommender.ranking.learned import LearnedRanker
@@ -195,6 +196,14 @@ class Engine:
             return self
         index = self.index.with_vectors({grown.column_of[name]: vector for name, vector in found.items()})
         return Engine(self.release, grown, self.settings, index, before=self)
+
+    def prepare(self) -> None:
+        """Asks for a few lists that nobody sees: the first ones take many times as long, and would miss deadlines."""
+        self.slates.prepare()
+        most = np.argsort(-self.release.popularity.world[Popularity.DECAYED])[:5]
+        likes = profile_of_likes(most, np.ones(len(most), np.float32), np.zeros(len(most)))
+        for _ in range(3):
+            self.recommend(query_now(likes))
 
     @cached_property
     def fingerprint(self) -> str:

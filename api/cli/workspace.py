@@ -47,7 +47,9 @@ class Workspace:
     def engine(self) -> "Engine":
         from recommender.engine import Engine
 
-        return Engine.open(self.home, self.store, self.settings.recommender)
+        engine = Engine.open(self.home, self.store, self.settings.recommender)
+        engine.prepare()
+        return engine
 
 
 def known_problems() -> tuple[type[Exception], ...]:

@@ -379,3 +379,14 @@ def test_describing_a_video_anew_is_no_news_of_its_looks(engine: Engine, world: 
     change(engine, world, "space-0", title="Another title")
     assert not engine.view.has_news
     assert newest(engine, world, home) is engine
+
+
+def test_a_prepared_engine_leaves_no_source_out_of_its_first_list(world: Store, home: Home) -> None:
+    world.catalogue.upsert([Video(id="alone")])
+    bare = Engine.open(home, world, SETTINGS)
+    bare.prepare()
+    refresh(world, home, SETTINGS)
+    opened = Engine.open(home, world, SETTINGS)
+    opened.prepare()
+    _, trace = opened.recommend(ask(opened, world, "space-viewer-0"))
+    assert trace.warnings == []
