@@ -151,7 +151,9 @@ class Engine:
         trained = self.release.ranker
         # Models that train for hours were not fitted for the past: no ranker has seen what they do to the fusion.
         slow = any(model not in QUICK for model in self.release.models)
-        if trained is None or slow or not self.settings.ranker.enabled:
+        horizon = self.settings.horizon
+        meant_for = self.release.manifest.get("settings", {}).get("horizon", horizon)
+        if trained is None or slow or meant_for != horizon or not self.settings.ranker.enabled:
             return None
         try:
             return LearnedRanker(trained, self.features)

@@ -375,6 +375,16 @@ def test_a_ranker_of_other_features_is_left_out(engine: Engine, caplog: pytest.L
     assert opened.pipeline.ranker is None and "without its ranker" in caplog.text
 
 
+def test_a_ranker_for_another_horizon_is_left_out(engine: Engine) -> None:
+    builder = engine.features
+    some = lightgbm.Dataset(np.random.default_rng(0).random((99, len(builder.names))), np.arange(99) % 2)
+    trained = Ranker(lightgbm.train({"verbose": -1}, some, 1), builder.names, 0.5)
+    release = replace(engine.release, ranker=trained)
+    assert Engine(release, engine.view, engine.settings).pipeline.ranker is not None
+    next_one = engine.settings.model_copy(update={"horizon": "next"})
+    assert Engine(release, engine.view, next_one).pipeline.ranker is None
+
+
 def test_describing_a_video_anew_is_no_news_of_its_looks(engine: Engine, world: Store, home: Home) -> None:
     change(engine, world, "space-0", title="Another title")
     assert not engine.view.has_news
