@@ -37,7 +37,7 @@ from recommender.pipeline.sources.history import SPARSE_FROM
 from recommender.popularity import measure_popularity
 from recommender.ranking.features import feature_names
 from recommender.ranking.ranker import PastRequests, train_ranker
-from recommender.ranking.windows import past_requests, rolling_windows
+from recommender.ranking.windows import most_requests, past_requests, rolling_windows
 from recommender.release import NO_ENCODER, Releases
 from recommender.settings import RecommenderSettings
 
@@ -267,9 +267,12 @@ class _Refresh:
         self._state["ranker"] = {"serves": False}
         if not choices.enabled:
             return
+        windows = rolling_windows(interactions, choices)
+        if most_requests(windows, interactions) < choices.min_groups:
+            return
         found = (
             past_requests(window, number, interactions, self._view, self._built_index, self._settings)
-            for number, window in enumerate(rolling_windows(interactions, choices))
+            for number, window in enumerate(windows)
         )
         past = [requests for requests in found if requests is not None]
         trained = train_ranker(PastRequests.together(past), feature_names(RANKED_BY), choices) if past else None

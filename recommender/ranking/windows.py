@@ -5,7 +5,7 @@ the viewers of the window are asked for, by the pipeline that serves, at the mom
 training sees what serving sees, and never the future.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -47,6 +47,12 @@ def rolling_windows(interactions: Interactions, settings: RankerSettings) -> lis
     edges = [round(count * (1 - place * settings.window_share)) for place in range(settings.windows, -1, -1)]
     times = [float(interactions.time[edge]) if edge < count else np.inf for edge in edges if edge >= BEGINS_AT * count]
     return [Window(start, end) for start, end in pairwise(times) if start < end]
+
+
+def most_requests(windows: Sequence[Window], interactions: Interactions) -> int:
+    """How many past requests there are at most: one for each viewer who was there in a window."""
+    within = [(interactions.time >= window.start) & (interactions.time < window.end) for window in windows]
+    return sum(len(np.unique(interactions.viewer[rows])) for rows in within)
 
 
 def past_requests(
