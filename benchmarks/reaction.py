@@ -17,6 +17,7 @@ import orjson
 import typer
 
 from api.demonstration import running_server
+from api.server import free_port
 from benchmarks import main
 from benchmarks.quality_tasks.movielens import RATINGS, read_ratings
 from data.home import Home
@@ -51,7 +52,10 @@ def measure(folder: Path, viewers: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="watchnext-bench-") as scratch:
         home = Home.at(Path(scratch))
         chosen = _prepare(folder, home, viewers)
-        with running_server(home, 0) as (address, _), httpx.Client(base_url=f"{address}/v1", timeout=10) as client:
+        with (
+            running_server(home, free_port("127.0.0.1", 0)) as (address, _),
+            httpx.Client(base_url=f"{address}/v1", timeout=10) as client,
+        ):
             return _ask(client, chosen)
 
 
