@@ -34,14 +34,17 @@ def read_ratings(folder: Path) -> pd.DataFrame:
     return pd.read_csv(folder / RATINGS, dtype={"userId": str, "movieId": str})
 
 
-def leave_one_out(folder: Path, settings: RecommenderSettings | None = None, alone: bool = True) -> dict[str, Any]:
+def leave_one_out(
+    folder: Path, settings: RecommenderSettings | None = None, alone: bool = True, viewers: int | None = None
+) -> dict[str, Any]:
     """Each viewer's last rating is held out (the literature's split), so lists are for what is watched next; `alone`:
-    the single sources are measured, too."""
+    the single sources are measured, too; `viewers`: only so many are asked for, drawn at random."""
     settings = settings or RecommenderSettings(horizon="next")
     ratings = read_ratings(folder)
     last = ratings.index.isin(ratings.groupby("userId")["pos"].idxmax())
     asked = ratings[last]
-    held_out = {viewer: {video} for viewer, video in asked[["userId", "movieId"]].itertuples(index=False)}
+    chosen = asked if viewers is None else asked.sample(viewers, random_state=0)
+    held_out = {viewer: {video} for viewer, video in chosen[["userId", "movieId"]].itertuples(index=False)}
     with _world(folder, settings) as world:
         kept = world.import_ratings(ratings[~last])
         refreshed = world.refresh()
