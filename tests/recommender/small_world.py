@@ -14,6 +14,10 @@ PER_GENRE, VIEWERS_PER_GENRE = 10, 8
 NOW = 1_700_000_000.0
 
 SETTINGS = RecommenderSettings.model_validate({"collaborative": {"factors": 4, "regularization": 1.0, "iterations": 5}})
+# How busy the machine is that tests run on decides nothing.
+SETTINGS.pipeline.deadline_ms = 60_000.0
+for _, _source in SETTINGS.sources:
+    _source.deadline_ms = 60_000.0
 
 
 def fill(store: Store, home: Home) -> None:
