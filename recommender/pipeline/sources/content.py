@@ -10,6 +10,7 @@ import numpy as np
 from scipy.cluster.hierarchy import fcluster, linkage
 
 from recommender.live_index import LiveIndex
+from recommender.pipeline.sources.base import BaseSource
 from recommender.pipeline.sources.best import NOTHING
 from recommender.pipeline.sources.settings import HistorySourceSettings
 from recommender.pipeline.stages import Found, Query
@@ -55,16 +56,14 @@ class _Likes:
         return len(self.rows)
 
 
-class ContentSource:
+class ContentSource(BaseSource):
     """What is near to one of the viewer's interests, pushed away from the disliked."""
 
     name = "content"
-    last_resort = False
-    personal = True
 
     def __init__(self, index: LiveIndex, settings: HistorySourceSettings) -> None:
+        super().__init__(settings)
         self._index = index
-        self._weight = 1.0 if settings.weight is None else settings.weight
         self._half_life = settings.half_life_items or None
 
     def enabled(self, query: Query) -> bool:
@@ -85,14 +84,11 @@ class ContentSource:
         order = np.lexsort((found, -scores))[:k]
         return Found(found[order], scores[order])
 
-    def weight(self, query: Query) -> float:
-        return self._weight
-
     def explain(self, query: Query, columns: np.ndarray) -> np.ndarray:
         return _most_alike(query, self._index, self._half_life, columns)
 
 
-class FreshSource:
+class FreshSource(BaseSource):
     """New videos that fit the viewer: as near to a like as the viewer's likes are to each other, or among those that
     viewers of this taste would like, by what `cold_scores` makes of their looks and labels.
 
@@ -100,8 +96,6 @@ class FreshSource:
     """
 
     name = "fresh"
-    last_resort = False
-    personal = True
 
     def __init__(
         self,
@@ -110,10 +104,10 @@ class FreshSource:
         settings: HistorySourceSettings,
         cold_scores: ColdScores | None = None,
     ) -> None:
+        super().__init__(settings)
         self._index = index
         self._new_columns = new_columns
         self._cold_scores = cold_scores
-        self._weight = 1.0 if settings.weight is None else settings.weight
         self._half_life = settings.half_life_items or None
 
     def enabled(self, query: Query) -> bool:
@@ -143,9 +137,6 @@ class FreshSource:
             fits[here] = nearest >= _usual_nearness(likes.vectors)
             scores[here] = nearest - _push(query, self._index, columns[here])
         return scores, fits
-
-    def weight(self, query: Query) -> float:
-        return self._weight
 
     def explain(self, query: Query, columns: np.ndarray) -> np.ndarray:
         return _most_alike(query, self._index, self._half_life, columns)

@@ -3,6 +3,7 @@
 import numpy as np
 
 from recommender.catalogue_view import CatalogueView
+from recommender.pipeline.sources.base import BaseSource
 from recommender.pipeline.sources.best import NOTHING
 from recommender.pipeline.sources.settings import SourceSettings
 from recommender.pipeline.stages import Found, Query
@@ -13,15 +14,10 @@ def _in_order(columns: np.ndarray, k: int) -> Found:
     return Found(columns, (1.0 / np.arange(1, len(columns) + 1)).astype(np.float32))
 
 
-class ContinueWatchingSource:
+class ContinueWatchingSource(BaseSource):
     """What the viewer left half-way, the latest first."""
 
     name = "continue_watching"
-    last_resort = False
-    personal = True
-
-    def __init__(self, settings: SourceSettings) -> None:
-        self._weight = 1.0 if settings.weight is None else settings.weight
 
     def enabled(self, query: Query) -> bool:
         return len(query.profile.unfinished) > 0
@@ -30,23 +26,15 @@ class ContinueWatchingSource:
         left = query.profile.unfinished
         return _in_order(left[eligible[left]], k)
 
-    def weight(self, query: Query) -> float:
-        return self._weight
 
-    def explain(self, query: Query, columns: np.ndarray) -> np.ndarray:
-        return np.full(len(columns), -1, np.int64)
-
-
-class NextEpisodeSource:
+class NextEpisodeSource(BaseSource):
     """The episode after the furthest one that was watched of each series, the series watched last first."""
 
     name = "next_episode"
-    last_resort = False
-    personal = True
 
     def __init__(self, view: CatalogueView, settings: SourceSettings) -> None:
+        super().__init__(settings)
         self._view = view
-        self._weight = 1.0 if settings.weight is None else settings.weight
 
     def enabled(self, query: Query) -> bool:
         return query.profile.known and bool((self._view.series[query.profile.liked] >= 0).any())
@@ -54,9 +42,6 @@ class NextEpisodeSource:
     def candidates(self, query: Query, eligible: np.ndarray, k: int) -> Found:
         following, _ = self._following(query)
         return _in_order(following[eligible[following]], k) if len(following) else NOTHING
-
-    def weight(self, query: Query) -> float:
-        return self._weight
 
     def explain(self, query: Query, columns: np.ndarray) -> np.ndarray:
         following, behind = self._following(query)

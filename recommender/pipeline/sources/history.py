@@ -6,6 +6,7 @@ from recommender.collaborative import LatentFactors
 from recommender.index import VectorIndex
 from recommender.item_item import ItemWeights
 from recommender.models import HistoryModel
+from recommender.pipeline.sources.base import BaseSource
 from recommender.pipeline.sources.best import NOTHING, best, best_of
 from recommender.pipeline.sources.settings import HistorySourceSettings
 from recommender.pipeline.stages import Found, Query
@@ -14,11 +15,8 @@ from recommender.pipeline.stages import Found, Query
 SPARSE_FROM = 50_000
 
 
-class HistorySource:
+class HistorySource(BaseSource):
     """What a model of the first `size` columns makes of the likes that still count."""
-
-    last_resort = False
-    personal = True
 
     def __init__(
         self,
@@ -29,11 +27,11 @@ class HistorySource:
         factor_index: VectorIndex | None = None,
     ) -> None:
         """factor_index: of the factors of a large catalogue, where not every video is scored."""
+        super().__init__(settings)
         self.name = name
         self._factor_index = factor_index
         self._model = model
         self._size = size
-        self._weight = 1.0 if settings.weight is None else settings.weight
         self._half_life = settings.half_life_items or None
 
     def enabled(self, query: Query) -> bool:
@@ -51,9 +49,6 @@ class HistorySource:
             if isinstance(self._model, ItemWeights):
                 return best_of(*self._model.sparse_scores(columns, weights), eligible, k)
         return best(self._model.scores(columns, weights), eligible, k)
-
-    def weight(self, query: Query) -> float:
-        return self._weight
 
     def explain(self, query: Query, columns: np.ndarray) -> np.ndarray:
         rows, liked, weights = self._recent(query)

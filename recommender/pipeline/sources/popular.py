@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from recommender.pipeline.sources.base import BaseSource
 from recommender.pipeline.sources.settings import SourceSettings
 from recommender.pipeline.stages import Found, Query
 from recommender.popularity import Popularity
@@ -38,7 +39,7 @@ class _SortedOnce:
         return Found(found, scores[found], scores)
 
 
-class PopularSource:
+class PopularSource(BaseSource):
     """What is popular in the viewer's country now. Counts for little once a viewer has a history."""
 
     name = "popular"
@@ -46,9 +47,9 @@ class PopularSource:
     personal = False
 
     def __init__(self, popularity: Popularity, prior_items: float, settings: SourceSettings) -> None:
+        super().__init__(settings)
         self._sorted = _SortedOnce(popularity.scores, set(popularity.countries))
         self._prior_items = prior_items
-        self._weight = 1.0 if settings.weight is None else settings.weight
 
     def enabled(self, query: Query) -> bool:
         return True
@@ -60,29 +61,19 @@ class PopularSource:
         """Shrinks with what is known: as much as all of the viewer's likes at `prior_items` of them."""
         return self._weight * self._prior_items / (self._prior_items + len(query.profile.liked))
 
-    def explain(self, query: Query, columns: np.ndarray) -> np.ndarray:
-        return np.full(len(columns), -1, np.int64)
 
-
-class TrendingSource:
+class TrendingSource(BaseSource):
     """What has more of the attention now than it used to have, in the viewer's country."""
 
     name = "trending"
-    last_resort = False
     personal = False
 
     def __init__(self, popularity: Popularity, settings: SourceSettings) -> None:
+        super().__init__(settings)
         self._sorted = _SortedOnce(popularity.rising, set(popularity.countries))
-        self._weight = 1.0 if settings.weight is None else settings.weight
 
     def enabled(self, query: Query) -> bool:
         return True
 
     def candidates(self, query: Query, eligible: np.ndarray, k: int) -> Found:
         return self._sorted.best(query.country, eligible, k)
-
-    def weight(self, query: Query) -> float:
-        return self._weight
-
-    def explain(self, query: Query, columns: np.ndarray) -> np.ndarray:
-        return np.full(len(columns), -1, np.int64)
