@@ -26,9 +26,8 @@ import typer
 from threadpoolctl import threadpool_limits
 
 from benchmarks import main
-from benchmarks.quality_tasks.movielens import RATINGS, read_ratings
+from benchmarks.quality_tasks.movielens import RATINGS, import_ratings, read_ratings
 from data.home import Home
-from data.importers import import_movielens
 from data.schema import VideoRecord
 from data.store import Store
 from recommender.catalogue_view import CatalogueView
@@ -200,12 +199,8 @@ def _one_thread() -> Iterator[None]:
 def _movielens(folder: Path) -> Iterator[tuple[Store, Home]]:
     with tempfile.TemporaryDirectory(prefix="watchnext-bench-") as scratch:
         home = Home.at(Path(scratch))
-        part = home.root / "ml-1m"
-        part.mkdir()
-        (part / "movies.dat").write_bytes((folder / "movies.dat").read_bytes())
-        read_ratings(folder).to_csv(part / "ratings.csv", index=False)
         store = Store.open(home.database_url)
-        import_movielens(store, part, home.reports)
+        import_ratings(folder, read_ratings(folder), home, store)
         refresh(store, home, _settings(SOURCES))
         yield store, home
         store.close()

@@ -19,9 +19,8 @@ import typer
 from api.demonstration import running_server
 from api.server import free_port
 from benchmarks import main
-from benchmarks.quality_tasks.movielens import RATINGS, read_ratings
+from benchmarks.quality_tasks.movielens import RATINGS, import_ratings, read_ratings
 from data.home import Home
-from data.importers import import_movielens
 from data.store import Store
 from recommender.refresh import refresh
 
@@ -94,13 +93,9 @@ def _list_of(client: httpx.Client, viewer: str) -> list[str]:
 
 
 def _prepare(folder: Path, home: Home, viewers: int) -> list[str]:
-    part = home.root / "ml-1m"
-    part.mkdir()
-    (part / "movies.dat").write_bytes((folder / "movies.dat").read_bytes())
     ratings = read_ratings(folder)
-    ratings.to_csv(part / "ratings.csv", index=False)
     store = Store.open(home.database_url)
-    import_movielens(store, part, home.reports)
+    import_ratings(folder, ratings, home, store)
     refresh(store, home)
     store.close()
     chosen: list[str] = np.random.default_rng(0).permutation(ratings["userId"].unique())[:viewers].tolist()

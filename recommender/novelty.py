@@ -6,8 +6,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from recommender.catalogue_view import CatalogueView
+from recommender.popularity import SECONDS_PER_DAY
 
-SECONDS_PER_DAY = 86_400.0
 #: Of more videos than this only the newest count as new: each is compared with every viewer's likes.
 MOST_NEW = 2_000
 _LOOKS_AGAIN_AFTER_S = 60.0

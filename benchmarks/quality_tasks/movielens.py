@@ -34,6 +34,15 @@ def read_ratings(folder: Path) -> pd.DataFrame:
     return pd.read_csv(folder / RATINGS, dtype={"userId": str, "movieId": str})
 
 
+def import_ratings(folder: Path, ratings: pd.DataFrame, home: Home, store: Store) -> int:
+    """Imports these ratings and the movies of the folder as ops would; returns how many are new."""
+    part = home.root / "ml-1m"
+    part.mkdir(exist_ok=True)
+    (part / "movies.dat").write_bytes((folder / "movies.dat").read_bytes())
+    ratings.to_csv(part / "ratings.csv", index=False)
+    return import_movielens(store, part, home.reports).kept
+
+
 def leave_one_out(
     folder: Path, settings: RecommenderSettings | None = None, alone: bool = True, viewers: int | None = None
 ) -> dict[str, Any]:
@@ -137,11 +146,7 @@ class _World:
     settings: RecommenderSettings
 
     def import_ratings(self, ratings: pd.DataFrame) -> int:
-        part = self.home.root / "ml-1m"
-        part.mkdir(exist_ok=True)
-        (part / "movies.dat").write_bytes((self.folder / "movies.dat").read_bytes())
-        ratings.to_csv(part / "ratings.csv", index=False)
-        return import_movielens(self.store, part, self.home.reports).kept
+        return import_ratings(self.folder, ratings, self.home, self.store)
 
     def refresh(self) -> RefreshReport:
         return refresh(self.store, self.home, self.settings)
