@@ -9,8 +9,10 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
+from api.app import create_app
+from api.settings import load_settings
 from data.home import Home
-from data.schema import Rule, RuleRecord
+from data.schema import Rule, RuleKind, RuleRecord
 from data.store import Store
 from recommender.refresh import refresh
 from recommender.settings import RecommenderSettings
@@ -220,3 +222,14 @@ def test_pages_never_repeat_and_never_skip_whatever_the_policy_does(
     assert pages[0] == "drama-5" and len(set(pages)) == len(pages)
     eligible = {f"{genre}-{number}" for genre in GENRES for number in range(PER_GENRE)}
     assert set(pages) == eligible - {f"comedy-{place}" for place in range(8)} - {"comedy-19"}
+
+
+def test_rules_and_takedowns_do_not_wait_for_the_next_look_at_releases(world: Home, store: Store) -> None:
+    app = create_app(load_settings(home=world.root, server={"release_check_s": 1_000.0}, cache={"enabled": False}))
+    with app.test_client() as client:
+        first, second, *_ = (item["video_id"] for item in client.get("/v1/users/u0/recommendations").json["items"])
+        store.catalogue.set_hidden(first, True)
+        store.rules.add(Rule(kind=RuleKind.BLOCK, video=second))
+        assert not {first, second} & {
+            item["video_id"] for item in client.get("/v1/users/u0/recommendations").json["items"]
+        }
