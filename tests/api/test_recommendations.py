@@ -78,13 +78,14 @@ def test_pages_never_repeat_and_never_skip(client: FlaskClient, limit: int) -> N
     assert len(set(pages)) == len(pages) == 60 - 8
 
 
-def test_pages_end_although_editors_block_some_candidates(client: FlaskClient, store: Store) -> None:
+@pytest.mark.parametrize("limit", [10, 23])  # 23: the pages come out even, and nothing but what is blocked is left
+def test_pages_end_although_editors_block_some_candidates(client: FlaskClient, store: Store, limit: int) -> None:
     for number in range(8, 14):
         store.rules.add(Rule(kind=RuleKind.BLOCK, video=f"comedy-{number}"))
     seen: list[str] = []
     cursor = None
     for _ in range(10):
-        answer = ask(client, limit=10, **({"cursor": cursor} if cursor else {}))
+        answer = ask(client, limit=limit, **({"cursor": cursor} if cursor else {}))
         seen += ids(answer)
         assert answer["items"]
         if (cursor := answer["cursor"]) is None:

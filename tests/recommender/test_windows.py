@@ -267,3 +267,13 @@ def test_features_are_those_that_a_release_of_that_past_would_have_served(tmp_pa
             features, engine.features.build(query.profile, best, query.now), rtol=1e-3, atol=1e-5
         )
     served.close()
+
+
+def test_what_was_published_only_later_was_no_candidate(view: CatalogueView) -> None:
+    """It could only be wrong, and so teach that what is new and unpopular is bad."""
+    interactions = made_of(histories())
+    before = asked(view, interactions)
+    view.published_at[:5] = WINDOW.end + YEAR
+    later = asked(view, interactions)
+    assert (before.features[:, NAME["age_years"]] >= 0).all() and (later.features[:, NAME["age_years"]] >= 0).all()
+    assert later.sizes.sum() < before.sizes.sum()
