@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,7 @@ from data.store import Store
 from recommender.refresh import refresh
 from recommender.release import Releases
 from tests.conftest import free_port
+from tests.recommender import small_world
 
 
 @contextmanager
@@ -111,6 +113,28 @@ def test_releases_are_swapped_under_load_in_every_process(world: Home, store: St
             load.until(20)
     assert {status for status, _, _ in load.answers} == {200}
     assert {release for _, release, _ in load.answers} == {first, second}
+
+
+def test_a_video_added_just_now_is_in_the_lists_of_who_likes_its_kind_within_seconds(home: Home, store: Store) -> None:
+    """In every process, and out of lists that were cached before; `recommender.novelty` knows only it as new."""
+    small_world.fill(store, home)
+    refresh(store, home)
+    likers = [f"space-viewer-{number}" for number in range(4)]
+    only_it = {"WATCHNEXT_RECOMMENDER__NOVELTY__BELOW_VIEWERS": "1"}
+    with serving(home, **only_it) as (address, _), httpx.Client(base_url=f"{address}/v1/users", timeout=30) as client:
+
+        def listed(viewer: str) -> list[str]:
+            items = client.get(f"/{viewer}/recommendations", params={"limit": 10}).json()["items"]
+            return [item["video_id"] for item in items]
+
+        assert not any("late" in listed(viewer) for viewer in likers * 3)
+        small_world.add_encoded(store, home, "late", like="space-3", published_at=time.time() - 60)
+        added = time.monotonic()
+        in_a_row = 0
+        while in_a_row < 20 and time.monotonic() < added + 5:
+            in_a_row = in_a_row + 1 if all("late" in listed(viewer) for viewer in likers) else 0
+        assert in_a_row == 20
+        assert not any("late" in listed(f"cooking-viewer-{number}") for number in range(4))
 
 
 def test_an_acknowledged_event_survives_kill_9_of_the_whole_service(world: Home, store: Store) -> None:

@@ -38,6 +38,14 @@ def fill(store: Store, home: Home) -> None:
             watch(store, f"{genre}-viewer-{viewer}", [f"{genre}-{number}" for number in seen], country=country)
 
 
+def add_encoded(store: Store, home: Home, name: str, like: str, published_at: float) -> None:
+    """A new video that looks like a known one."""
+    table = next(table for table in EmbeddingTable.all(home.embeddings) if table.encoder_id == ENCODER)
+    store.catalogue.upsert([Video(id=name, labels=["new"], media_path=f"/{name}.mp4", published_at=published_at)])
+    table.append([name], table.matrix[table.rows_of([like])])
+    store.catalogue.mark_ready(name, ENCODER, MediaFacts())
+
+
 def watch(
     store: Store,
     viewer: str,

@@ -17,7 +17,7 @@ from recommender.policy import Policy
 from recommender.ranking.ranker import Ranker
 from recommender.refresh import refresh
 from recommender.why import why
-from tests.recommender.small_world import ENCODER, GENRES, NOW, PER_GENRE, SETTINGS, watch
+from tests.recommender.small_world import ENCODER, GENRES, NOW, PER_GENRE, SETTINGS, add_encoded, watch
 
 EVERYTHING = len(GENRES) * PER_GENRE
 
@@ -163,16 +163,6 @@ def test_a_takedown_ends_when_it_is_lifted(engine: Engine, world: Store) -> None
 # ---- What came after the release -----------------------------------------------------------------------------
 
 
-def add_encoded(store: Store, home: Home, name: str, like: str) -> None:
-    """A new video that looks like a known one."""
-    table = next(table for table in EmbeddingTable.all(home.embeddings) if table.encoder_id == ENCODER)
-    store.catalogue.upsert(
-        [Video(id=name, title=name.title(), labels=["new"], media_path=f"/{name}.mp4", published_at=NOW - 60)]
-    )
-    table.append([name], table.matrix[table.rows_of([like])])
-    store.catalogue.mark_ready(name, ENCODER, MediaFacts())
-
-
 def newest(engine: Engine, store: Store, home: Home) -> Engine:
     engine.view.update(store)
     return engine.with_newest_videos(store.catalogue, home.embeddings)
@@ -180,7 +170,7 @@ def newest(engine: Engine, store: Store, home: Home) -> Engine:
 
 def test_a_video_added_just_now_is_offered_to_who_likes_its_kind(engine: Engine, world: Store, home: Home) -> None:
     engine.settings.novelty.below_viewers = 1
-    add_encoded(world, home, "late", like="space-3")
+    add_encoded(world, home, "late", like="space-3", published_at=NOW - 60)
     engine = newest(engine, world, home)
     assert "late" in slate(engine, world, "space-viewer-0", 10)
     assert "late" not in slate(engine, world, "cooking-viewer-0", 10)
@@ -194,7 +184,7 @@ def test_a_video_added_just_now_is_offered_to_who_likes_its_kind(engine: Engine,
 
 
 def test_what_happens_to_a_video_that_came_after_the_release_counts(engine: Engine, world: Store, home: Home) -> None:
-    add_encoded(world, home, "late", like="space-3")
+    add_encoded(world, home, "late", like="space-3", published_at=NOW - 60)
     watch(world, "anna", ["late"])
     engine = newest(engine, world, home)
     listed = slate(engine, world, "anna", 5)
@@ -330,7 +320,7 @@ def test_the_fingerprint_changes_with_the_settings_and_the_release(engine: Engin
 def test_a_takedown_while_a_new_video_is_read_is_not_lost(
     engine: Engine, world: Store, home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    add_encoded(world, home, "late", like="space-3")
+    add_encoded(world, home, "late", like="space-3", published_at=NOW - 60)
     engine.view.update(world)
     read = world.catalogue.get_many
 
