@@ -100,7 +100,7 @@ class Answer:
         with timed(self._trace, "policy"):
             # A later page shows what the first one left, whatever a list of its own would be filled up with.
             closed = self._asked.cursor is not None or not with_history
-            slate = self._engine.select(query, rest, closed)
+            slate = self._engine.select(query, rest, self._trace, closed)
         left = rest.take(np.flatnonzero(~np.isin(rest.columns, slate.columns)))
         items = items_of(
             self._engine,

@@ -34,7 +34,7 @@ from recommender.pipeline.sources.history import HistorySource
 from recommender.pipeline.sources.popular import PopularSource, TrendingSource
 from recommender.pipeline.sources.settings import SourcesSettings
 from recommender.pipeline.stages import Query, Ranked, Ranker, Source, Trace
-from recommender.policy import Slate
+from recommender.policy import Scored, Slate
 from recommender.popularity import Popularity
 from recommender.profile import Profile, build_profile, profile_of_likes
 from recommender.ranking.features import FeatureBuilder, VideoFacts
@@ -244,21 +244,31 @@ class Engine:
             eligible &= ~blocked
         return ranked.take(np.flatnonzero(eligible[ranked.columns]))
 
-    def select(self, query: Query, ranked: Ranked, closed: bool = False) -> Slate:
+    def select(self, query: Query, ranked: Ranked, trace: Trace, closed: bool = False) -> Slate:
         """The slate out of scored candidates; with `closed` nothing else may be in it, whatever rules and gaps ask for:
-        for queries that do not say all that is known of the viewer."""
+        for queries that do not say all that is known of the viewer.
+
+        Where the policy fails, the best of what may be shown, and the trace says so.
+        """
         eligible = self.pipeline.eligible(query)
         if closed:
             among = np.zeros(len(eligible), bool)
             among[ranked.columns] = True
             eligible &= among
-        return self.slates.make(query, ranked, eligible)
+        try:
+            return self.slates.make(query, ranked, eligible)
+        except Exception:
+            log.exception("the policy failed")
+            trace.warnings.append("the policy was left out: it failed")
+        allowed = self.allowed(query, ranked)
+        plain = Scored(allowed.columns, allowed.scores, allowed.found_by)
+        return Slate.best_first(plain, np.arange(min(query.limit, len(allowed))))
 
     def recommend(self, query: Query) -> tuple[Slate, Trace]:
         """`rank` and `select` in one."""
         ranked, trace = self.rank(query)
         with timed(trace, "select"):
-            slate = self.select(query, ranked)
+            slate = self.select(query, ranked, trace)
         return slate, trace
 
     # ---- What is similar -----------------------------------------------------------------------------------

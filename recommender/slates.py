@@ -1,7 +1,5 @@
 """From scored candidates to the slate of a request: the policy, given what the catalogue and the editors say now."""
 
-import logging
-
 import numpy as np
 
 from recommender.catalogue_view import CatalogueView
@@ -11,8 +9,6 @@ from recommender.pipeline.stages import Query, Ranked
 from recommender.policy import Facts, Policy, PolicySettings, Rulebook, Scored, Slate, SlateRequest
 from recommender.policy.looks import Looks, compact_looks
 from recommender.policy.rules import Codes
-
-log = logging.getLogger(__name__)
 
 
 class Slates:
@@ -49,25 +45,16 @@ class Slates:
         rulebook = self._current_policy().rulebook
         if rulebook is None or not self._view.rules:
             return None
-        return rulebook.effect(self._request(query, np.zeros(0, bool), None)).blocked
+        return rulebook.effect(self._request(query, np.zeros(0, bool))).blocked
 
     def make(self, query: Query, ranked: Ranked, eligible: np.ndarray) -> Slate:
-        """The slate of a request; eligible: (V,) bool, what may be shown in it at all.
+        """The slate of a request; eligible: (V,) bool, what may be shown in it at all."""
+        policy = self._current_policy()
+        taste = _taste(query, policy.facts) if self._settings.calibration.strength > 0 else None
+        request = self._request(query, eligible, taste)
+        return policy.select(request, Scored(ranked.columns, ranked.scores, ranked.found_by))
 
-        Where the policy fails, the best of what is eligible and not blocked.
-        """
-        scored = Scored(ranked.columns, ranked.scores, ranked.found_by)
-        try:
-            policy = self._current_policy()
-            return policy.select(self._request(query, eligible, policy), scored)
-        except Exception:
-            log.exception("the policy failed")
-        blocked = self.blocked(query)
-        allowed = eligible if blocked is None else eligible & ~blocked
-        return Slate.best_first(scored, np.flatnonzero(allowed[ranked.columns])[: query.limit])
-
-    def _request(self, query: Query, eligible: np.ndarray, policy: Policy | None) -> SlateRequest:
-        calibrated = policy is not None and self._settings.calibration.strength > 0
+    def _request(self, query: Query, eligible: np.ndarray, taste: np.ndarray | None = None) -> SlateRequest:
         return SlateRequest(
             limit=query.limit,
             now=query.now,
@@ -75,7 +62,7 @@ class Slates:
             surface=query.surface,
             country=query.country,
             watched=query.profile.watched,
-            taste=_taste(query, policy.facts) if policy is not None and calibrated else None,
+            taste=taste,
             shown=query.shown,
             showings=query.showings,
             is_new=self._new_videos.mask(query.now),
@@ -93,7 +80,6 @@ class Slates:
                 series=view.series,
                 labels=labels,
                 published_at=view.published_at,
-                is_new=np.zeros(len(view.videos), bool),
                 duplicate_group=np.full(len(view.videos), -1, np.int32),
                 vectors=self._looks_now(),
             )

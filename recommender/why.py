@@ -25,7 +25,7 @@ def why(engine: Engine, query: Query, video_id: str) -> dict[str, Any]:
     candidates = pipeline.gather(query, eligible, trace)
     ranked, _ = engine.rank(query)
     place = np.flatnonzero(ranked.columns == column)
-    slate = engine.select(query, ranked)
+    slate = engine.select(query, ranked, trace)
     shown = np.flatnonzero(slate.columns == column)
     return {
         "video_id": video_id,

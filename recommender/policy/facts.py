@@ -64,7 +64,7 @@ class Facts:
     """What is known of the V videos of a release.
 
     creator, series: (V,) int32 codes, -1 for none; labels: (V, L) sparse, only True stored, where a video carries one;
-    published_at: (V,) float64 seconds since 1970, NaN where unknown; is_new: (V,) bool, few have watched it yet;
+    published_at: (V,) float64 seconds since 1970, NaN where unknown;
     duplicate_group: (V,) int32 code of a group of near-duplicates, -1 for none. `vectors` gives for (n,) int64 columns
     ((n,) bool which have one, (m, D) float32 of length 1 for those), as `looks.compact_looks` makes it.
     """
@@ -73,7 +73,6 @@ class Facts:
     series: np.ndarray
     labels: sp.csr_matrix
     published_at: np.ndarray
-    is_new: np.ndarray
     duplicate_group: np.ndarray
     vectors: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 

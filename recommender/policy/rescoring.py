@@ -52,14 +52,19 @@ def rescore(
             relevance *= factor
         order = np.argsort(-relevance, kind="stable")
         rows, columns, relevance = rows[order], columns[order], relevance[order]
-    is_new = (facts.is_new if request.is_new is None else request.is_new)[columns]
-    if len(candidates.found_by) > 0:
-        is_new = is_new & ((candidates.found_by[rows] & np.uint32(request.lifted_by)) != 0)
-    lifted = columns[lift_new(relevance, is_new, request.limit, freshness_settings)]
+    lifted = columns[lift_new(relevance, _liftable(request, candidates, rows), request.limit, freshness_settings)]
     if len(lifted) > 0:
         order = np.argsort(-relevance, kind="stable")
         rows, columns, relevance = rows[order], columns[order], relevance[order]
     return Rescored(rows, columns, relevance, floor, lifted, kept_out)
+
+
+def _liftable(request: SlateRequest, candidates: Scored, rows: np.ndarray) -> np.ndarray:
+    """(n,) bool: which rows are new, and found by a source whose new videos may be lifted."""
+    if request.is_new is None:
+        return np.zeros(len(rows), bool)
+    by_these = (candidates.found_by[rows] & np.uint32(request.lifted_by)) != 0
+    return request.is_new[candidates.columns[rows]] & by_these
 
 
 def _allowed(

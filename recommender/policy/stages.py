@@ -21,8 +21,8 @@ class SlateRequest:
 
     watched: (w,) int64 columns; taste: (L,) float32, shares of the labels in what was watched, None when unknown;
     shown: (s,) int64 columns and showings: (s,) int, how often each was shown without a click lately
-    (`unclicked_showings`); is_new: (V,) bool, what is new at this moment, None: as the facts have it; lifted_by: bits
-    of the sources whose new videos may be lifted; seed: of what is left to chance, one for each request (`seed_of`).
+    (`unclicked_showings`); is_new: (V,) bool, of which few know yet at this moment, None: of none; lifted_by: bits of
+    the sources whose new videos may be lifted; seed: of what is left to chance, one for each request (`seed_of`).
     """
 
     limit: int

@@ -32,7 +32,6 @@ def made_facts(seed: int = 0, videos: int = VIDEOS, **given: Any) -> Facts:
         "series": rng.integers(-1, 10, videos).astype(np.int32),
         "labels": sp.csr_matrix(rng.random((videos, LABELS)) < 0.3),
         "published_at": np.where(rng.random(videos) < 0.2, np.nan, NOW - rng.random(videos) * 100 * DAY),
-        "is_new": rng.random(videos) < 0.2,
         "duplicate_group": np.where(rng.random(videos) < 0.4, rng.integers(0, 8, videos), -1).astype(np.int32),
         "vectors": lambda columns: (has_vector[columns], vectors[columns[has_vector[columns]]]),
     }
@@ -45,7 +44,7 @@ def plain_facts(videos: int = VIDEOS, **given: Any) -> Facts:
     return made_facts(
         videos=videos,
         **{
-            "creator": nobody, "series": nobody, "duplicate_group": nobody, "is_new": np.zeros(videos, bool),
+            "creator": nobody, "series": nobody, "duplicate_group": nobody,
             "labels": sp.csr_matrix((videos, LABELS), dtype=bool), "published_at": np.full(videos, np.nan),
             "vectors": lambda columns: (np.zeros(len(columns), bool), np.zeros((0, DIM), np.float32)),
         }

@@ -12,7 +12,7 @@ from data.home import Home
 from data.schema import MediaFacts, Video, VideoRecord
 from data.store import Store
 from recommender.engine import Engine
-from recommender.pipeline.stages import Query, Ranked
+from recommender.pipeline.stages import Query, Ranked, Trace
 from recommender.policy import Policy
 from recommender.ranking.ranker import Ranker
 from recommender.refresh import refresh
@@ -127,7 +127,7 @@ def test_a_forbidden_video_shows_on_no_path(
     change(engine, world, "space-1", **fields)
     assert "space-1" not in slate(engine, world, "anna", **request_fields)
     assert "space-1" not in slate(engine, world, **request_fields), "nor for an unknown viewer"
-    assert "space-1" not in names(engine, engine.select(query, cached)), "nor out of a cache"
+    assert "space-1" not in names(engine, engine.select(query, cached, Trace())), "nor out of a cache"
     assert "space-1" not in names(engine, engine.similar("space-0", query))
     assert why(engine, query, "space-1")["removed_by"] == [removed_by]
     bare = Engine.open(Home.at(home.root / "without a release"), world, SETTINGS)
@@ -351,7 +351,8 @@ def test_a_policy_that_fails_leaves_the_best_first(
 ) -> None:
     monkeypatch.setattr(Policy, "select", lambda *_: 1 / 0)
     query = ask(engine, world, "space-viewer-0", 5)
-    slate, _ = engine.recommend(query)
+    slate, trace = engine.recommend(query)
+    assert trace.warnings == ["the policy was left out: it failed"]
     assert slate.columns.tolist() == engine.rank(query)[0].columns[:5].tolist()
 
 

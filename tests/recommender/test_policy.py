@@ -62,6 +62,7 @@ rules = st.lists(
 def made_request(rng: np.random.Generator, limit: int) -> SlateRequest:
     return request(
         limit,
+        is_new=rng.random(VIDEOS) < 0.2,
         eligible=rng.random(VIDEOS) < rng.choice([0.1, 0.5, 0.9]),
         watched=rng.permutation(VIDEOS)[:4],
         taste=(rng.random(LABELS) * (rng.random(LABELS) < 0.6)).astype(np.float32),

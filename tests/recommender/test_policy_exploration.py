@@ -15,7 +15,7 @@ DRAWS = 1_500
 def test_the_logged_propensities_are_the_frequencies() -> None:
     """With caps and duplicates at work, which make the pool smaller than it looks."""
     chooser = policy(
-        made_facts(),
+        made_facts(1),
         exploration={"epsilon": 0.3, "place": 4, "pool": 5},
         caps={"creator": {"per_slate": 1}},
     )

@@ -30,8 +30,8 @@ def test_showings_count_in_the_window_and_without_any_click() -> None:
 
 def test_new_videos_are_lifted_to_spread_places_within_the_budget() -> None:
     is_new = np.isin(np.arange(VIDEOS), [15, 20, 25, 29])
-    chooser = policy(plain_facts(is_new=is_new), freshness={"new_share": 0.2})
-    slate = chooser.select(request(10), scored(range(50)))
+    chooser = policy(plain_facts(), freshness={"new_share": 0.2})
+    slate = chooser.select(request(10, is_new=is_new), scored(range(50)))
     assert [slate.rules.index("new"), slate.rules.count("new")] == [4, 2]
     assert [column for column in shown(slate) if is_new[column]] == [15, 20], "the best of them"
     assert [column for column in shown(slate) if not is_new[column]] == list(range(8))
@@ -52,9 +52,8 @@ def test_new_videos_are_lifted_to_spread_places_within_the_budget() -> None:
 def test_the_budget_counts_what_is_there_anyway_and_asks_for_affinity(
     new: list[int], share: float, lifted: list[int]
 ) -> None:
-    facts = plain_facts(is_new=np.isin(np.arange(VIDEOS), list(new)))
-    chooser = policy(facts, freshness={"new_share": share, "new_affinity": 0.5})
-    slate = chooser.select(request(10), scored(range(50)))
+    chooser = policy(plain_facts(), freshness={"new_share": share, "new_affinity": 0.5})
+    slate = chooser.select(request(10, is_new=np.isin(np.arange(VIDEOS), list(new))), scored(range(50)))
     assert [column for column, rule in zip(shown(slate), slate.rules, strict=True) if rule == "new"] == lifted
 
 

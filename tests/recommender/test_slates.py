@@ -11,7 +11,7 @@ from data.home import Home
 from data.schema import MediaFacts, Rule, RuleRecord, Video
 from data.store import Store
 from recommender.engine import Engine
-from recommender.pipeline.stages import Query
+from recommender.pipeline.stages import Query, Trace
 from recommender.policy import Slate
 from recommender.refresh import refresh
 from recommender.settings import RecommenderSettings
@@ -149,7 +149,7 @@ def test_a_closed_slate_shows_nothing_but_the_candidates(engine: Engine, editors
     four = ranked.take(np.arange(4))
     add(engine, editors, kind="pin", video=engine.videos[ranked.columns[-1]], position=1)
     add(engine, editors, kind="pin", video=engine.videos[four.columns[2]], position=2)
-    closed, open_ = engine.select(query, four, closed=True), engine.select(query, four)
+    closed, open_ = engine.select(query, four, Trace(), closed=True), engine.select(query, four, Trace())
     assert sorted(closed.columns) == sorted(four.columns) and closed.columns[1] == four.columns[2]
     assert len(open_) == 10 and open_.columns[0] == ranked.columns[-1]
 
@@ -213,7 +213,9 @@ def test_new_videos_are_lifted_into_their_share_of_a_list_of_whom_they_fit(world
     assert how_many(made(opened(0.3), world, limit=10, now=NOW + 40 * 86_400)) == 0, "they are not new for ever"
     query = Query(opened(0.3).profile(world.events.history(SPACE_LOVER)), 10, NOW)
     out_of_a_cache, _ = opened(0.3).rank(query)
-    assert how_many(opened(0.3).select(query, out_of_a_cache)) == 3, "by an engine that was never asked for candidates"
+    assert how_many(opened(0.3).select(query, out_of_a_cache, Trace())) == 3, (
+        "by an engine that was never asked for candidates"
+    )
 
 
 def test_a_new_video_is_not_lifted_for_being_popular_with_others(world: Store, home: Home) -> None:
@@ -227,4 +229,4 @@ def test_a_new_video_is_not_lifted_for_being_popular_with_others(world: Store, h
     profile = engine.profile(world.events.history("cooking-viewer-0"))
     ranked, _ = engine.rank(Query(profile, 5, NOW))
     assert engine.column_of["space-9"] in ranked.columns[5:]
-    assert "new" not in engine.select(Query(profile, 5, NOW), ranked).rules
+    assert "new" not in engine.select(Query(profile, 5, NOW), ranked, Trace()).rules
