@@ -32,7 +32,7 @@ from recommender.pipeline.stages import (
 
 log = logging.getLogger(__name__)
 
-NAMED_FROM_SHARE = 0.1
+NAMED_FROM_SHARE = 0.05
 #: A source that has missed its deadline so often in a row rests for a while.
 STRIKES = 3
 REST_S = 5.0
@@ -138,7 +138,7 @@ class Pipeline:
     def fuse(self, query: Query, candidates: Candidates) -> tuple[Candidates, Ranked]:
         """The best candidates by the sum of their parts, at most `reserve`, as they were and as they are scored.
 
-        A source is named behind an item when a tenth of the score is its part.
+        A source is named behind an item when a twentieth of the score is its part.
         """
         parts = self.scorer.parts(query, candidates)
         scores = parts.sum(axis=0)
