@@ -7,14 +7,17 @@ order stays that of the fusion. Knows nothing of sources, viewers and videos.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-import lightgbm
 import numpy as np
 import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
 from recommender.evaluate.metrics import bootstrap_interval, ndcg_at_k
+
+# LightGBM takes a second to import, and every command reads these settings: it is imported where it is needed.
+if TYPE_CHECKING:
+    import lightgbm
 
 #: The feature that a ranker begins with.
 FUSION = "fusion"
@@ -102,7 +105,7 @@ class Comparison:
 class Ranker:
     """Scores candidates from features in the order of `names`."""
 
-    def __init__(self, booster: lightgbm.Booster, names: Sequence[str], fusion_weight: float) -> None:
+    def __init__(self, booster: "lightgbm.Booster", names: Sequence[str], fusion_weight: float) -> None:
         self.names = tuple(names)
         self._booster = booster
         self._fusion = self.names.index(FUSION)
@@ -130,6 +133,8 @@ class Ranker:
     @classmethod
     def from_text(cls, text: str) -> Self:
         """Raises ValueError when the text is not that of a ranker."""
+        import lightgbm
+
         try:
             facts = orjson.loads(text)
             return cls(lightgbm.Booster(model_str=facts["trees"]), facts["names"], float(facts["fusion_weight"]))
@@ -166,7 +171,9 @@ def _fit(
     settings: RankerSettings,
     seed: int,
     stopping: PastRequests | None = None,
-) -> lightgbm.Booster:
+) -> "lightgbm.Booster":
+    import lightgbm
+
     parameters: dict[str, Any] = {
         "objective": "lambdarank",
         "metric": "ndcg",
@@ -199,8 +206,10 @@ def _fit(
 
 
 def _dataset(
-    past: PastRequests, names: Sequence[str], settings: RankerSettings, bins_of: lightgbm.Dataset | None = None
-) -> lightgbm.Dataset:
+    past: PastRequests, names: Sequence[str], settings: RankerSettings, bins_of: "lightgbm.Dataset | None" = None
+) -> "lightgbm.Dataset":
+    import lightgbm
+
     # Requests whose candidates are all alike teach nothing, and their NDCG would count as 1.
     learned = past.take(np.add.reduceat(past.grades > 0, _starts(past.sizes)) > 0)
     start = _standardised(learned.features[:, list(names).index(FUSION)], learned.sizes)
