@@ -15,16 +15,18 @@ import numpy as np
 from api.cache import Cached, CandidateCache
 from api.cursors import Cursor, read_cursor, write_cursor
 from api.engines import EngineKeeper
-from api.packing import by_column, by_number
+from api.exposures import ExposureLog
+from api.packing import by_column, by_number, pack_snapshot, unpack_snapshot
 from api.schemas import RecommendationRequest
 from data.schema import EventType
 from data.store import Store
 from data.store.events import History
-from recommender.engine import Engine
+from data.store.exposures import ITEM, Exposure, Words
+from recommender.engine import FEATURES, Engine
 from recommender.pipeline import timed
 from recommender.pipeline.hydrators import Reasons
-from recommender.pipeline.stages import Query, Ranked, Shown, Trace
-from recommender.policy import Slate
+from recommender.pipeline.stages import Query, Ranked, Shown, Snapshot, Trace
+from recommender.policy import RULES, Slate
 from recommender.policy.exploration import seed_of
 from recommender.policy.fatigue import DAY_S, unclicked_showings
 from recommender.profile import Profile, nobody
@@ -67,13 +69,24 @@ class Answer:
     """One recommendation request on its way."""
 
     def __init__(
-        self, store: Store, cache: CandidateCache, engines: EngineKeeper, user_id: str, asked: RecommendationRequest
+        self,
+        store: Store,
+        cache: CandidateCache,
+        engines: EngineKeeper,
+        exposures: ExposureLog,
+        user_id: str,
+        asked: RecommendationRequest,
+        request_id: str,
     ) -> None:
         self._store = store
         self._cache = cache
-        self._engines = engines
+        self._exposures = exposures
         self._user_id = user_id
         self._asked = asked
+        self._request_id = request_id
+        # A list for another moment than this one is a question and not shown.
+        self._is_kept = asked.context.now is None and exposures.wants(user_id)
+        self._snapshot: Snapshot | None = None
         self._started = time.perf_counter()
         self._trace = Trace()
         self._cache_state = "off"
@@ -111,6 +124,8 @@ class Answer:
             scores="scores" in self._asked.include,
             skip=() if wants_reasons else NO_REASONS,
         )
+        if self._is_kept:
+            self._exposures.keep(lambda: self._exposure(query, slate, shown))
         cursor = None
         # A page that is not full is the last one: nobody asks for ever.
         if len(left) and len(slate) == query.limit:
@@ -194,6 +209,7 @@ class Answer:
             weights={str(name): weight for name, weight in asked.weights.items()},
             surface=asked.surface,
             seed=self._seed() if asked.seed is None else asked.seed,
+            described=self._is_kept,
         )
 
     def _seed(self) -> int:
@@ -230,6 +246,7 @@ class Answer:
             cached = self._cache.get(key)
             if cached is not None and self._usable(cached):
                 self._cache_state = "hit"
+                self._snapshot = self._cached_snapshot(cached)
                 return by_column(cached.candidates, self._engine.view)
             self._cache_state = "miss" if self._cache.state == "up" else "off"
         # As many as are kept, whatever this request shows of them: the next one may want more.
@@ -239,9 +256,12 @@ class Answer:
         ranked, trace = self._engine.rank(query)
         self._trace.timings_ms |= trace.timings_ms
         self._trace.warnings += trace.warnings
+        self._snapshot = trace.snapshot
         whole = not (self._restricted() or self._trace.warnings or self._engine.view.has_news)
         if key is not None and whole and self._last_seq is not None:
-            self._cache.put(key, Cached(by_number(ranked, self._engine.view), self._last_seq, version))
+            view = self._engine.view
+            snapshot = pack_snapshot(trace.snapshot, view) if trace.snapshot is not None else b""
+            self._cache.put(key, Cached(by_number(ranked, view), self._last_seq, version, snapshot))
         return ranked
 
     def _cache_key(self) -> str | None:
@@ -260,6 +280,15 @@ class Answer:
         known = len(candidates) == len(cached.candidates)
         return current and known and len(self._engine.allowed(self._query(), candidates)) > self._asked.limit
 
+    def _cached_snapshot(self, cached: Cached) -> Snapshot | None:
+        if not (self._is_kept and cached.snapshot):
+            return None
+        try:
+            return unpack_snapshot(cached.snapshot, len(FEATURES), self._engine.view)
+        except ValueError:
+            log.exception("what a ranker saw cannot be read from the cache")
+            return None
+
     def _after_cursor(self, text: str) -> tuple[Ranked, int]:
         """What the pages before left, without what was watched since; and how many they showed."""
         cursor = read_cursor(text, self._binding)
@@ -267,6 +296,26 @@ class Answer:
         return rest.take(np.flatnonzero(~np.isin(rest.columns, self._known_profile().watched))), cursor.shown
 
     # ---- What the answer says of itself --------------------------------------------------------------------
+
+    def _exposure(self, query: Query, slate: Slate, shown: int) -> Exposure:
+        items = np.zeros(len(slate), ITEM)
+        items["number"] = self._engine.view.numbers[slate.columns]
+        items["score"], items["propensity"], items["sources"] = slate.scores, slate.propensity, slate.found_by
+        items["rule"] = [-1 if rule is None else RULES.index(rule) for rule in slate.rules]
+        return Exposure(
+            request_id=self._request_id,
+            user_id=self._user_id,
+            shown_at=time.time(),
+            surface=query.surface,
+            country=query.country,
+            release=self._engine.release.id,
+            settings=self._engine.settings_id,
+            cache=self._cache_state,
+            first_rank=shown + 1,
+            words=Words(tuple(source.name for source in self._engine.pipeline.sources), RULES, FEATURES),
+            items=items,
+            features=None if self._snapshot is None else self._snapshot.of(slate.columns),
+        )
 
     def _fallback(self, slate: Slate) -> str | None:
         if (slate.found_by & self._engine.personal_sources).any():

@@ -18,17 +18,19 @@ from api.settings import CacheSettings
 
 log = logging.getLogger(__name__)
 
-KEY_VERSION = 2
+KEY_VERSION = 3
 _HEAD = struct.Struct("<qqI")
 
 
 @dataclass(frozen=True)
 class Cached:
-    """Scored candidates, the number of the viewer's newest event and the version of the catalogue that they know of."""
+    """Scored candidates, the number of the viewer's newest event and the version of the catalogue that they know of;
+    `snapshot`: what a ranker saw of them, packed, empty where nobody wants to know."""
 
     candidates: Numbered
     last_seq: int
     catalogue_version: int
+    snapshot: bytes = b""
 
 
 class CandidateCache:
@@ -93,13 +95,14 @@ class CandidateCache:
 
 def _pack(cached: Cached) -> bytes:
     head = _HEAD.pack(cached.last_seq, cached.catalogue_version, len(cached.candidates))
-    return head + pack(cached.candidates)
+    return head + pack(cached.candidates) + cached.snapshot
 
 
 def _unpack(value: bytes) -> Cached | None:
     if len(value) < _HEAD.size:
         return None
     last_seq, version, count = _HEAD.unpack_from(value)
-    if len(value) != _HEAD.size + BYTES_PER_CANDIDATE * count:
+    end = _HEAD.size + BYTES_PER_CANDIDATE * count
+    if len(value) < end:
         return None
-    return Cached(unpack(value[_HEAD.size :]), last_seq, version)
+    return Cached(unpack(value[_HEAD.size : end]), last_seq, version, value[end:])

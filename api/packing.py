@@ -1,12 +1,13 @@
-"""Scored candidates as bytes, for caches and cursors, where videos stand by their numbers."""
+"""Scored candidates, and what a ranker saw of them, as bytes: for caches and cursors, where videos stand by number."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
 from recommender.catalogue_view import CatalogueView
-from recommender.pipeline.stages import Ranked
+from recommender.pipeline.stages import Ranked, Snapshot
 
+_NUMBER, _FEATURE = np.dtype("<u4"), np.dtype("<f2")
 _DTYPE = np.dtype([("number", "<u4"), ("score", "<f4"), ("found_by", "<u4")])
 BYTES_PER_CANDIDATE = _DTYPE.itemsize
 
@@ -48,3 +49,21 @@ def unpack(content: bytes) -> Numbered:
     """Raises ValueError when the length fits no number of candidates."""
     packed = np.frombuffer(content, _DTYPE)
     return Numbered(packed["number"].astype(np.int64), packed["score"].copy(), packed["found_by"].copy())
+
+
+def pack_snapshot(snapshot: Snapshot, view: CatalogueView) -> bytes:
+    """Without videos that are gone."""
+    here = view.numbers[snapshot.columns] >= 0
+    numbers = view.numbers[snapshot.columns[here]].astype(_NUMBER)
+    return numbers.tobytes() + snapshot.features[here].astype(_FEATURE, copy=False).tobytes()
+
+
+def unpack_snapshot(content: bytes, features: int, view: CatalogueView) -> Snapshot:
+    """The other way round, of so many features each. Raises ValueError when the length fits no number of candidates."""
+    each = _NUMBER.itemsize + features * _FEATURE.itemsize
+    count, rest = divmod(len(content), each)
+    if rest:
+        raise ValueError(f"{len(content)} bytes are no snapshot of {features} features")
+    columns = view.columns_of_numbers(np.frombuffer(content, _NUMBER, count).astype(np.int64))
+    values = np.frombuffer(content, _FEATURE, offset=count * _NUMBER.itemsize).reshape(count, features)
+    return Snapshot(columns[columns >= 0], values[columns >= 0])

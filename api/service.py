@@ -15,6 +15,7 @@ from api.answer import NO_REASONS, NOBODY, Answer, items_of, release_facts
 from api.cache import CandidateCache
 from api.engines import EngineKeeper
 from api.errors import Problem
+from api.exposures import ExposureLog
 from api.schemas import RecommendationQuery, RecommendationRequest, SimilarQuery, WhyQuery
 from api.settings import Settings
 from api.telemetry import Telemetry
@@ -40,12 +41,15 @@ class Service:
         self.cache = CandidateCache(redis_url, settings.cache)
         self.engines = EngineKeeper(home, store, settings.recommender, settings.server.release_check_s)
         self.telemetry = Telemetry()
+        self.exposures = ExposureLog(store, settings.exposures, self.telemetry)
 
     # ---- Recommendations -----------------------------------------------------------------------------------
 
-    def recommend(self, user_id: str, asked: RecommendationRequest) -> dict[str, Any]:
-        """A page of recommendations, as `schemas.RecommendationAnswer` without its request id."""
-        answer = Answer(self.store, self.cache, self.engines, user_id, asked).give()
+    def recommend(self, user_id: str, asked: RecommendationRequest, request_id: str) -> dict[str, Any]:
+        """A page of recommendations, as `schemas.RecommendationAnswer` without its request id, which events about the
+        list will name."""
+        parts = (self.store, self.cache, self.engines, self.exposures)
+        answer = Answer(*parts, user_id, asked, request_id).give()
         self.telemetry.recommended(answer["cache"], answer["fallback"], answer["degraded"], answer["timings_ms"])
         return answer
 

@@ -14,6 +14,7 @@ import pydantic_settings
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
+from api.exposures import ExposureSettings
 from data.home import Home
 from data.schema import first_error
 from embedder.batch import EmbedSettings
@@ -61,6 +62,7 @@ class Settings(BaseSettings):
     redis_url: str | None = Field(default=None, description="redis://, rediss:// or unix://; none: the embedded server")
     server: ServerSettings = Field(default_factory=ServerSettings)
     cache: CacheSettings = Field(default_factory=CacheSettings)
+    exposures: ExposureSettings = Field(default_factory=ExposureSettings)
     embed: EmbedSettings = Field(default_factory=EmbedSettings)
     labels: LabelSettings = Field(default_factory=LabelSettings)
     recommender: RecommenderSettings = Field(default_factory=RecommenderSettings)

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from typing import Literal
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -19,6 +20,7 @@ _RECOMMENDED = Counter(
 )
 _STAGES = Histogram("watchnext_stage_seconds", "Time of a stage of the pipeline", ["stage"], buckets=BUCKETS)
 _EVENTS = Counter("watchnext_events", "Events received, by outcome", ["outcome"])
+_EXPOSURES = Counter("watchnext_exposures", "Shown lists of the sampled viewers, by outcome", ["outcome"])
 
 
 class Telemetry:
@@ -36,6 +38,9 @@ class Telemetry:
     def ingested(self, counts: Mapping[str, int]) -> None:
         for outcome, number in counts.items():
             _EVENTS.labels(outcome).inc(number)
+
+    def exposed(self, outcome: Literal["kept", "dropped"], number: int) -> None:
+        _EXPOSURES.labels(outcome).inc(number)
 
     def exposition(self) -> bytes:
         """All metrics of all worker processes, in the text format."""

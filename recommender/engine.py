@@ -37,7 +37,7 @@ from recommender.pipeline.stages import Query, Ranked, Ranker, Source, Trace
 from recommender.policy import Scored, Slate
 from recommender.popularity import Popularity
 from recommender.profile import Profile, build_profile, profile_of_likes
-from recommender.ranking.features import FeatureBuilder, VideoFacts
+from recommender.ranking.features import FeatureBuilder, VideoFacts, feature_names
 from recommender.ranking.learned import LearnedRanker
 from recommender.release import Release, ReleaseError, Releases
 from recommender.settings import RecommenderSettings
@@ -55,6 +55,9 @@ RANKED_BY = tuple(
     for name in SourcesSettings.model_fields
     if name != FreshSource.name and (name not in MODEL_OF or MODEL_OF[name] in QUICK)
 )
+
+#: What a ranker sees of a candidate, in order.
+FEATURES = feature_names(RANKED_BY)
 
 Similarity = Literal["visual", "cowatch", "both"]
 
@@ -89,6 +92,7 @@ class Engine:
             settings=settings.pipeline,
             quotas=dict(settings.sources),
             ranker=self._ranker(),
+            describe=lambda query, candidates: self.features.build(query.profile, candidates, query.now),
         )
         new_from = self.pipeline.bits_of([FreshSource.name])
         self.slates: Slates = Slates(
@@ -156,7 +160,7 @@ class Engine:
         if trained is None or slow or meant_for != horizon or not self.settings.ranker.enabled:
             return None
         try:
-            return LearnedRanker(trained, self.features)
+            return LearnedRanker(trained, FEATURES)
         except ValueError as error:
             log.warning("release %s is served without its ranker: %s", self.release.id, error)
             return None
@@ -205,13 +209,18 @@ class Engine:
         most = np.argsort(-self.release.popularity.world[Popularity.DECAYED])[:5]
         likes = profile_of_likes(most, np.ones(len(most), np.float32), np.zeros(len(most)))
         for _ in range(3):
-            self.recommend(query_now(likes))
+            self.recommend(replace(query_now(likes), described=True))
 
     @cached_property
+    def settings_id(self) -> str:
+        """The settings and what this version makes rankers see, in a few characters."""
+        content = self.settings.model_dump_json() + " ".join(FEATURES)
+        return hashlib.sha256(content.encode()).hexdigest()[:8]
+
+    @property
     def fingerprint(self) -> str:
-        """What scored candidates depend on besides the question: the release and the settings."""
-        settings = hashlib.sha256(self.settings.model_dump_json().encode()).hexdigest()[:8]
-        return f"{self.release.id}:{settings}"
+        """What scored candidates depend on besides the question."""
+        return f"{self.release.id}:{self.settings_id}"
 
     @property
     def videos(self) -> list[str]:

@@ -29,13 +29,12 @@ from recommender import release as parts
 from recommender.catalogue_view import CatalogueView
 from recommender.cold_start import fit_cold_start
 from recommender.collaborative import LatentFactors
-from recommender.engine import RANKED_BY
+from recommender.engine import FEATURES
 from recommender.fitting import FITS, fit_model
 from recommender.index import VectorIndex
 from recommender.live_index import LiveIndex
 from recommender.pipeline.sources.history import SPARSE_FROM
 from recommender.popularity import measure_popularity
-from recommender.ranking.features import feature_names
 from recommender.ranking.ranker import PastRequests, train_ranker
 from recommender.ranking.windows import most_requests, past_requests, rolling_windows
 from recommender.release import NO_ENCODER, Releases
@@ -275,7 +274,7 @@ class _Refresh:
             for number, window in enumerate(windows)
         )
         past = [requests for requests in found if requests is not None]
-        trained = train_ranker(PastRequests.together(past), feature_names(RANKED_BY), choices) if past else None
+        trained = train_ranker(PastRequests.together(past), FEATURES, choices) if past else None
         if trained is None:
             return
         ranker, comparison = trained

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from flask import Blueprint
+from flask import Blueprint, g
 
 from api.operations import operation
 from api.routes import service
@@ -30,7 +30,7 @@ blueprint = Blueprint("recommendations", __name__, url_prefix="/v1")
 )
 def get_recommendations(user_id: str, query: RecommendationQuery) -> dict[str, Any]:
     """A page of recommendations for a viewer; an unknown viewer gets a good list too."""
-    return service().recommend(user_id, as_request(query))
+    return service().recommend(user_id, as_request(query), g.request_id)
 
 
 @operation(
@@ -43,7 +43,7 @@ def get_recommendations(user_id: str, query: RecommendationQuery) -> dict[str, A
 )
 def post_recommendations(user_id: str, body: RecommendationRequest) -> dict[str, Any]:
     """The same with context, session history and weights in a body."""
-    return service().recommend(user_id, body)
+    return service().recommend(user_id, body, g.request_id)
 
 
 @operation(blueprint, "GET", "/videos/<path:video_id>/similar", role="read", query=SimilarQuery, answer=SimilarAnswer)

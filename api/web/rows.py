@@ -33,6 +33,8 @@ BECAUSE_AMONG, ALIKE = 8, 6
 #: So many of the newest events are searched for the country a viewer was last seen in.
 COUNTRY_AMONG = 25
 
+#: As the events of the page say it.
+SURFACE = "storefront"
 WATCHING = {EventType.PLAY, EventType.WATCH, EventType.COMPLETE, EventType.RATE}
 REJECTING = {kind for kind, signal in SIGNALS.items() if signal.weight < 0}
 
@@ -255,7 +257,7 @@ class _Builder:
     def _for_you(self) -> _Draft | None:
         # The plain question, so that its answer comes from the cache where it can; what stands elsewhere on the
         # page is left out afterwards.
-        answer = self._recommend(limit=FOR_YOU + RECENT)
+        answer = self._recommend("for_you", limit=FOR_YOU + RECENT)
         self._facts.answer = answer
         self._facts.warnings += answer["warnings"]
         if answer["fallback"] == "cold_start":
@@ -285,16 +287,17 @@ class _Builder:
         return self._draft("because", title, "Alike in looks, or in who watches them", fresh, ROW)
 
     def _label(self, label: str, number: int) -> _Draft | None:
-        answer = self._recommend(labels=[label], limit=ROW, exclude=sorted(self._shown)[:1_000])
+        key = f"label_{number}"
+        answer = self._recommend(key, labels=[label], limit=ROW, exclude=sorted(self._shown)[:1_000])
         if self._personal:
             title, note = label_title(label), "A favourite of yours"
         else:
             title, note = f"Popular in {label}", ""
-        return self._draft(f"label_{number}", title, note, answer["items"], ROW)
+        return self._draft(key, title, note, answer["items"], ROW)
 
     def _popular(self) -> _Draft | None:
         impersonal = {source.name: 0.0 for source in self._engine.pipeline.sources if source.personal}
-        answer = self._recommend(limit=ROW + FOR_YOU, weights=impersonal, reasons=False)
+        answer = self._recommend("popular", limit=ROW + FOR_YOU, weights=impersonal, reasons=False)
         where = f" in {self._facts.country}" if self._facts.country else ""
         return self._draft("popular", f"Popular now{where}", "What everybody watches", answer["items"], ROW)
 
@@ -305,8 +308,12 @@ class _Builder:
         items: list[dict[str, Any]] = self._service.similar(video_id, asked)["items"]
         return items
 
-    def _recommend(self, **asked: Any) -> dict[str, Any]:
-        return self._service.recommend(self._viewer, RecommendationRequest(country=self._facts.country, **asked))
+    def _recommend(self, key: str, **asked: Any) -> dict[str, Any]:
+        question = RecommendationRequest(country=self._facts.country, surface=SURFACE, **asked)
+        return self._service.recommend(self._viewer, question, self._list_id(key))
+
+    def _list_id(self, key: str) -> str:
+        return f"{self._request_id}.{key}"
 
     def _draft(
         self, key: str, title: str, note: str, items: Sequence[dict[str, Any]], size: int, fewest: int = FEWEST
@@ -323,7 +330,7 @@ class _Builder:
         wanted = [item["video_id"] for draft in drafts for item in draft.items]
         records = self._try("catalogue", lambda: self._service.store.catalogue.get_many(wanted)) or {}
         return [
-            Row(draft.key, draft.title, draft.note, f"{self._request_id}.{draft.key}", self._cards(draft, records))
+            Row(draft.key, draft.title, draft.note, self._list_id(draft.key), self._cards(draft, records))
             for draft in drafts
         ]
 

@@ -1,8 +1,8 @@
-"""The database: the truth about videos, events, keys and rules. The only room that knows SQLAlchemy.
+"""The database: the truth about videos, events, keys and rules, and a sample of what was shown.
 
-SQLite (WAL) by default, PostgreSQL by URL, from the same code. What was acknowledged was committed before.
-`Store` opens and migrates; `store.catalogue`, `store.events`, `store.keys` and `store.rules` read and write. Nothing
-here knows encoders, models or HTTP.
+The only room that knows SQLAlchemy. SQLite (WAL) by default, PostgreSQL by URL, from the same code. What was
+acknowledged was committed before. `Store` opens and migrates; `store.catalogue`, `store.events`, `store.exposures`,
+`store.keys` and `store.rules` read and write. Nothing here knows encoders, models or HTTP.
 """
 
 from contextlib import AbstractContextManager, nullcontext
@@ -14,15 +14,16 @@ from filelock import FileLock
 
 from data.store.catalogue import Catalogue
 from data.store.events import EventLog
+from data.store.exposures import Exposures
 from data.store.keys import ApiKeys
 from data.store.rules import Rules
 
-__all__ = ["ApiKeys", "Catalogue", "DatabaseError", "EventLog", "Rules", "Store", "StoreError"]
+__all__ = ["ApiKeys", "Catalogue", "DatabaseError", "EventLog", "Exposures", "Rules", "Store", "StoreError"]
 
 #: What reading and writing raise when the database is away, busy for too long or damaged.
 DatabaseError = sa.exc.OperationalError
 
-HEAD_REVISION = "0006"
+HEAD_REVISION = "0007"
 _MIGRATION_LOCK = 7_231_977  # any constant: PostgreSQL's advisory lock of this application
 BUSY_TIMEOUT_MS = 10_000
 
@@ -63,6 +64,10 @@ class Store:
     @cached_property
     def events(self) -> EventLog:
         return EventLog(self.engine)
+
+    @cached_property
+    def exposures(self) -> Exposures:
+        return Exposures(self.engine)
 
     @cached_property
     def keys(self) -> ApiKeys:

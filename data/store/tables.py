@@ -99,6 +99,35 @@ api_keys = sa.Table(
     sa.Column("revoked_at", sa.Double),
 )
 
+#: What the numbers in exposures stand for; every row of them names the words that it was written with.
+exposure_words = sa.Table(
+    "exposure_words",
+    metadata,
+    sa.Column("id", sa.String(16), primary_key=True),
+    sa.Column("words", sa.Text, nullable=False),
+)
+
+exposures = sa.Table(
+    "exposures",
+    metadata,
+    sa.Column("seq", _Serial, primary_key=True),
+    # Given by clients, who may give one twice.
+    sa.Column("request_id", sa.String(200), nullable=False),
+    sa.Column("user_id", sa.String(200), nullable=False),
+    sa.Column("shown_at", sa.Double, nullable=False),
+    sa.Column("surface", sa.String(200)),
+    sa.Column("country", sa.String(2)),
+    sa.Column("release", sa.String(200), nullable=False),
+    sa.Column("settings", sa.String(16), nullable=False),
+    sa.Column("cache", sa.String(10), nullable=False),
+    sa.Column("first_rank", sa.Integer, nullable=False),
+    sa.Column("words", sa.String(16), sa.ForeignKey("exposure_words.id"), nullable=False),
+    sa.Column("items", sa.LargeBinary, nullable=False),
+    sa.Column("features", sa.LargeBinary),
+    sa.Index(None, "shown_at"),
+    sa.Index(None, "user_id", "shown_at"),
+)
+
 rules = sa.Table(
     "rules",
     metadata,

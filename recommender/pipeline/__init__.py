@@ -7,7 +7,7 @@ The list of stages in `Pipeline` is the architecture.
 
 import logging
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -26,6 +26,7 @@ from recommender.pipeline.stages import (
     Ranker,
     Scorer,
     Shown,
+    Snapshot,
     Source,
     Trace,
 )
@@ -77,8 +78,12 @@ class _Pace:
         self.cost_ms *= 1 - _REMEMBERS
 
 
+#: What a ranker sees of the candidates of a request: (n, F) float32.
+Describe = Callable[[Query, Candidates], np.ndarray]
+
+
 class Pipeline:
-    """Stages over the columns of one release; `size` is the number of its videos."""
+    """Stages over the columns of one release; `size` is the number of its videos. A ranker needs `describe`."""
 
     def __init__(
         self,
@@ -90,12 +95,14 @@ class Pipeline:
         settings: PipelineSettings,
         quotas: Mapping[str, SourceSettings] | None = None,
         ranker: Ranker | None = None,
+        describe: Describe | None = None,
     ) -> None:
         self.size = size
         self.filters = filters
         self.sources = sources
         self.scorer = scorer
         self.ranker = ranker
+        self._describe = describe
         self._paces = {source.name: _Pace((quotas or {}).get(source.name, SourceSettings())) for source in sources}
         self.hydrators = hydrators
         self.settings = settings
@@ -111,7 +118,7 @@ class Pipeline:
         candidates = self.gather(query, eligible, trace, only)
         with timed(trace, "score"):
             candidates, ranked = self.fuse(query, candidates)
-        if only is None and not query.weights:
+        if only is None and len(ranked):
             ranked = self._rerank(query, candidates, ranked, started, trace)
         if only is None and len(ranked) < query.limit:
             with timed(trace, "back_fill"):
@@ -210,8 +217,10 @@ class Pipeline:
         return found
 
     def _rerank(self, query: Query, candidates: Candidates, fused: Ranked, started: float, trace: Trace) -> Ranked:
-        """The best of the fusion in the ranker's order, the others behind them; without a ranker as they are."""
-        if self.ranker is None or len(fused) == 0:
+        """The best of the fusion in the ranker's order, the others behind them; as they are without a ranker, or where
+        the request weighs the sources itself."""
+        ranker = None if query.weights else self.ranker
+        if self._describe is None or (ranker is None and not query.described):
             return fused
         if (time.perf_counter() - started) * 1000 > self.settings.deadline_ms:
             trace.warnings.append("the ranker was left out: no time was left for it")
@@ -219,7 +228,12 @@ class Pipeline:
         best = np.arange(min(self.settings.ranked, len(fused)))
         try:
             with timed(trace, "rank"):
-                scores = self.ranker.scores(query, candidates.take(best))
+                features = self._describe(query, candidates.take(best))
+                if query.described:
+                    trace.snapshot = Snapshot(candidates.columns[best], features.astype(np.float16))
+                if ranker is None:
+                    return fused
+                scores = ranker.scores(features)
         except Exception:
             log.exception("the ranker failed")
             trace.warnings.append("the ranker was left out: it failed")

@@ -18,7 +18,7 @@ class Query:
 
     `now` is seconds since 1970; `labels` are OR-ed; `weights` overrides source weights by name; `surface` is where the
     list is shown; `seed` is of what is left to chance; shown (s,) int64 columns and showings (s,) int64: how often each
-    was shown to the viewer lately and passed over.
+    was shown to the viewer lately and passed over; `described`: whether the trace is to say what a ranker sees.
     """
 
     profile: Profile
@@ -34,6 +34,7 @@ class Query:
     seed: int = 0
     shown: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     showings: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    described: bool = False
 
 
 @dataclass(frozen=True)
@@ -105,13 +106,34 @@ class Ranked:
         return Ranked(self.columns[rows], self.scores[rows], self.found_by[rows])
 
 
+@dataclass(frozen=True)
+class Snapshot:
+    """What a ranker saw of the best candidates, or would have seen: columns (m,) int64, features (m, F) float16."""
+
+    columns: np.ndarray
+    features: np.ndarray
+
+    def of(self, columns: np.ndarray) -> np.ndarray:
+        """The features of any columns: (n, F) float16, NaN of those that were not among the best."""
+        found = np.full((len(columns), self.features.shape[1]), np.nan, np.float16)
+        order = np.argsort(self.columns)
+        place = np.searchsorted(self.columns, columns, sorter=order)
+        inside = np.flatnonzero(place < len(order))
+        row = order[place[inside]]
+        here = self.columns[row] == columns[inside]
+        found[inside[here]] = self.features[row[here]]
+        return found
+
+
 @dataclass
 class Trace:
-    """How a request went: milliseconds by stage, candidates by source, and what had to be left out."""
+    """How a request went: milliseconds by stage, candidates by source, what had to be left out, and, where the query
+    asks for it, what a ranker saw."""
 
     timings_ms: dict[str, float] = field(default_factory=dict)
     found: dict[str, int] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    snapshot: Snapshot | None = None
 
 
 class Source(Protocol):
@@ -156,8 +178,8 @@ class Scorer(Protocol):
 class Ranker(Protocol):
     """Scores the best candidates of the fusion anew."""
 
-    def scores(self, query: Query, candidates: Candidates) -> np.ndarray:
-        """(n,) float32 > 0, higher is better."""
+    def scores(self, features: np.ndarray) -> np.ndarray:
+        """(n, F) of one request -> (n,) float32 > 0, higher is better."""
 
 
 class Shown(Protocol):

@@ -32,9 +32,9 @@ from recommender.policy.rescoring import Rescored, rescore
 from recommender.policy.rules import Rulebook, RuleEffect
 from recommender.policy.settings import PolicySettings, constraints_of, preferences_of
 from recommender.policy.shortlist import Shortlist
-from recommender.policy.stages import Scored, Slate, SlateRequest
+from recommender.policy.stages import RULES, Scored, Slate, SlateRequest
 
-__all__ = ["Facts", "Policy", "PolicySettings", "Rulebook", "Scored", "Slate", "SlateRequest"]
+__all__ = ["RULES", "Facts", "Policy", "PolicySettings", "Rulebook", "Scored", "Slate", "SlateRequest"]
 
 #: Videos that no source found and that are looked at when candidates cannot fill a slate, where so many are wanted.
 MIN_BACK_FILL = 1_000

@@ -10,6 +10,9 @@ from typing import Protocol
 
 import numpy as np
 
+#: Why an item is at its place where its score alone does not say so.
+RULES = ("pinned", "boosted", "new", "explored")
+
 
 def _no_columns() -> np.ndarray:
     return np.zeros(0, np.int64)

@@ -1,22 +1,20 @@
 """The learned ranker as a stage of the pipeline: features of the candidates in, scores out."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from recommender.pipeline.stages import Candidates, Query
-from recommender.ranking.features import FeatureBuilder
 from recommender.ranking.ranker import Ranker
 
 
 class LearnedRanker:
-    """A ranker and what it needs to see. Raises ValueError when it was trained on other features."""
+    """A ranker that is shown features of these names. Raises ValueError when it was trained on others."""
 
-    def __init__(self, ranker: Ranker, features: FeatureBuilder) -> None:
-        if ranker.names != features.names:
+    def __init__(self, ranker: Ranker, names: Sequence[str]) -> None:
+        if ranker.names != tuple(names):
             raise ValueError("the ranker was trained on other features than this version computes")
         self._ranker = ranker
-        self._features = features
 
-    def scores(self, query: Query, candidates: Candidates) -> np.ndarray:
+    def scores(self, features: np.ndarray) -> np.ndarray:
         """(n,) float32 in 0..1: the logistic function of the ranker's scores."""
-        features = self._features.build(query.profile, candidates, query.now)
         return 1 / (1 + np.exp(-self._ranker.scores(features)))

@@ -13,6 +13,7 @@ from flask.testing import FlaskClient
 from api.embedded_redis import embedded_redis, socket_path
 from data.home import Home
 from data.store import EventLog, Store
+from recommender.engine import FEATURES
 from recommender.refresh import refresh
 
 
@@ -74,7 +75,7 @@ def test_every_key_has_a_bounded_size_and_a_ttl_with_jitter(cached: FlaskClient,
     ttls = {client.pttl(key) for key in keys}
     assert len(keys) == 20
     assert all(0 < ttl <= 300_000 for ttl in ttls) and len(ttls) > 1
-    assert all(client.strlen(key) <= 20 + 9 * 500 for key in keys)
+    assert all(client.strlen(key) <= 20 + 12 * 500 + (4 + 2 * len(FEATURES)) * 150 for key in keys)
     client.close()
 
 

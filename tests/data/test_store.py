@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 import sqlalchemy as sa
 
@@ -15,6 +16,7 @@ from data.home import Home
 from data.schema import Event, MediaFacts, Video, VideoState
 from data.store import Store, StoreError
 from data.store.catalogue import BATCH, MAX_ATTEMPTS, MAX_CLAIMS
+from data.store.exposures import ITEM, Exposure, Words
 from data.store.tables import events
 from tests.conftest import free_port
 
@@ -500,3 +502,53 @@ def test_a_database_that_cannot_be_opened_says_so_without_the_password(tmp_path:
     with pytest.raises(StoreError, match="cannot open the database") as refused:
         Store.open(f"postgresql://watchnext:secret@127.0.0.1:{free_port()}/nothing")
     assert "secret" not in str(refused.value)
+
+
+# ---- Exposures ---------------------------------------------------------------------------------------------
+
+
+WORDS = Words(("collaborative", "popular"), ("pinned",), ("score", "age"))
+
+
+def exposure(request_id: str, at: float, features: list[list[float]] | None, words: Words = WORDS) -> Exposure:
+    items = np.array([(1, 0.5, 1.0, 0b11, -1), (2, 0.25, 0.75, 0b10, 0)], ITEM)
+    described = None if features is None else np.array(features, np.float16)
+    return Exposure(request_id, "u1", at, "home", None, "release-1", "s1", "miss", 21, words, items, described)
+
+
+def test_exposures_come_back_in_words(store: Store) -> None:
+    store.catalogue.upsert([Video(id="v1"), Video(id="v2")])
+    numbers = {record.number: record.id for record in store.catalogue.all()}
+    assert numbers == {1: "v1", 2: "v2"}
+    store.exposures.add([exposure("r1", 100.0, [[0.5, np.nan], [2.0, 3.0]])])
+    store.exposures.add([exposure("r2", 200.0, None)])
+    newest, oldest = store.exposures.newest()
+    assert (newest["request_id"], newest["items"][0]["features"]) == ("r2", None)
+    assert {name: oldest[name] for name in ("surface", "country", "first_rank", "shown_at")} == {
+        "surface": "home", "country": None, "first_rank": 21, "shown_at": 100.0,
+    }  # fmt: skip
+    assert oldest["items"] == [
+        {"video_id": "v1", "rank": 21, "score": 0.5, "propensity": 1.0, "sources": ["collaborative", "popular"],
+         "rule": None, "features": {"score": 0.5}},
+        {"video_id": "v2", "rank": 22, "score": 0.25, "propensity": 0.75, "sources": ["popular"],
+         "rule": "pinned", "features": {"score": 2.0, "age": 3.0}},
+    ]  # fmt: skip
+    assert list(store.exposures.newest(user_id="u2")) == [] and len(list(store.exposures.newest(1))) == 1
+
+
+def test_exposures_with_other_features_are_not_mixed(store: Store) -> None:
+    store.exposures.add([exposure(f"r{number}", float(number), [[number, 0], [number, 1]]) for number in range(5)])
+    other = Words(WORDS.sources, WORDS.rules, ("age", "score"))
+    store.exposures.add([exposure("other", 3.5, [[9, 9], [9, 9]], other), exposure("bare", 3.6, None)])
+    found = store.exposures.with_features(("score", "age"), before=4.0, limit=3)
+    assert found.request_ids.tolist() == ["r1", "r2", "r3"] and found.sizes.tolist() == [2, 2, 2]
+    assert found.features.tolist() == [[1, 0], [1, 1], [2, 0], [2, 1], [3, 0], [3, 1]]
+    assert found.items["number"].tolist() == [1, 2] * 3 and found.shown_at.tolist() == [1, 2, 3]
+    nothing = store.exposures.with_features(("unknown",), before=9.0, limit=3)
+    assert len(nothing) == 0 and nothing.features.shape == (0, 1)
+
+
+def test_exposures_are_forgotten_by_their_age(store: Store) -> None:
+    store.exposures.add([exposure(f"r{number}", float(number), None) for number in range(5)])
+    assert store.exposures.forget_before(3.0) == 3
+    assert [each["request_id"] for each in store.exposures.newest()] == ["r4", "r3"]

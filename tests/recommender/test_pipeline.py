@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from recommender.pipeline import REST_S, Pipeline, PipelineSettings
 from recommender.pipeline.scorers import ReciprocalRankFusion
 from recommender.pipeline.sources.settings import SourceSettings
-from recommender.pipeline.stages import Candidates, Found, Query, Ranked, Ranker, Trace
+from recommender.pipeline.stages import Found, Query, Ranked, Ranker, Trace
 from recommender.profile import nobody
 
 NOBODY = nobody()
@@ -90,13 +90,13 @@ class Backwards:
     def __init__(self) -> None:
         self.shown: list[list[int]] = []
 
-    def scores(self, query: Query, candidates: Candidates) -> np.ndarray:
-        self.shown.append(candidates.columns.tolist())
-        return (0.5 + candidates.columns / 100).astype(np.float32)
+    def scores(self, features: np.ndarray) -> np.ndarray:
+        self.shown.append(features[:, 0].tolist())
+        return (0.5 + features[:, 0] / 100).astype(np.float32)
 
 
 class BrokenRanker(Backwards):
-    def scores(self, query: Query, candidates: Candidates) -> np.ndarray:
+    def scores(self, features: np.ndarray) -> np.ndarray:
         raise RuntimeError("the trees are gone")
 
 
@@ -145,6 +145,7 @@ def pipeline(
         settings=chosen,
         quotas={source.name: SourceSettings(candidates=quota) for source in sources},
         ranker=ranker,
+        describe=lambda query, candidates: candidates.columns[:, None].astype(np.float32),
     )
 
 
