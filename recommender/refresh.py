@@ -9,7 +9,7 @@ import logging
 import secrets
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -35,6 +35,7 @@ from recommender.index import VectorIndex
 from recommender.live_index import LiveIndex
 from recommender.pipeline.sources.history import SPARSE_FROM
 from recommender.popularity import measure_popularity
+from recommender.ranking.exposures import shown_requests
 from recommender.ranking.ranker import PastRequests, train_ranker
 from recommender.ranking.windows import most_requests, past_requests, rolling_windows
 from recommender.release import NO_ENCODER, Releases
@@ -274,13 +275,26 @@ class _Refresh:
             for number, window in enumerate(windows)
         )
         past = [requests for requests in found if requests is not None]
-        trained = train_ranker(PastRequests.together(past), FEATURES, choices) if past else None
+        if not past:
+            return
+        shown = self._shown_requests([window.start for window in windows])
+        trained = train_ranker(PastRequests.together(past), FEATURES, choices, shown=shown)
         if trained is None:
             return
         ranker, comparison = trained
         self._state["ranker"] = {"serves": comparison.trees_are_better, **asdict(comparison)}
         if comparison.trees_are_better:
             parts.write_ranker(self._folder, ranker)
+
+    def _shown_requests(self, window_starts: Sequence[float]) -> PastRequests | None:
+        """What came of lists that were shown, once all that counts as their doing has happened."""
+        choices = self._settings.ranker
+        horizon_s = choices.exposure_hours * 3600
+        lists = self._store.exposures.with_features(FEATURES, self._state["frozen_at"] - horizon_s, choices.exposures)
+        if len(lists) == 0:
+            return None
+        impressions = self._store.events.impressions(float(lists.shown_at.min()))
+        return shown_requests(lists, impressions, self._interactions, self._view, window_starts, horizon_s)
 
     def _pass_gates(self) -> None:
         """Numbers must be finite, and an approximate index must find what an exact search finds."""

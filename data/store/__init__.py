@@ -13,12 +13,23 @@ import sqlalchemy as sa
 from filelock import FileLock
 
 from data.store.catalogue import Catalogue
-from data.store.events import EventLog
-from data.store.exposures import Exposures
+from data.store.events import EventLog, Impressions
+from data.store.exposures import Exposures, ShownLists
 from data.store.keys import ApiKeys
 from data.store.rules import Rules
 
-__all__ = ["ApiKeys", "Catalogue", "DatabaseError", "EventLog", "Exposures", "Rules", "Store", "StoreError"]
+__all__ = [
+    "ApiKeys",
+    "Catalogue",
+    "DatabaseError",
+    "EventLog",
+    "Exposures",
+    "Impressions",
+    "Rules",
+    "ShownLists",
+    "Store",
+    "StoreError",
+]
 
 #: What reading and writing raise when the database is away, busy for too long or damaged.
 DatabaseError = sa.exc.OperationalError

@@ -39,6 +39,18 @@ class History:
         return len(self.video_ids)
 
 
+@dataclass(frozen=True)
+class Impressions:
+    """Which videos of which lists came into sight: (n,) str objects each."""
+
+    user_ids: np.ndarray
+    request_ids: np.ndarray
+    video_ids: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.video_ids)
+
+
 class EventLog:
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
@@ -108,6 +120,16 @@ class EventLog:
         )
         with self._engine.connect() as connection:
             return _history(user_id, connection.execute(newest.order_by(events.c.seq.desc()).limit(limit)).all())
+
+    def impressions(self, since: float) -> Impressions:
+        """The impressions that name their list and were received from a moment on."""
+        columns = (events.c.user_id, events.c.request_id, events.c.video_id)
+        query = sa.select(*columns).where(
+            events.c.type == EventType.IMPRESSION, events.c.request_id.is_not(None), events.c.received_at >= since
+        )
+        with self._engine.connect() as connection:
+            rows = connection.execute(query).all()
+        return Impressions(*(np.array(column, dtype=object) for column in (list(zip(*rows, strict=True)) or [()] * 3)))
 
     def frames(self, until_seq: int | None = None) -> Iterator[pd.DataFrame]:
         """All events in the order they were added, in frames of up to `READ_BATCH` rows.

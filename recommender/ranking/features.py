@@ -48,7 +48,7 @@ def feature_names(sources: Sequence[str], popularity: Sequence[str] = POPULARITY
     return (
         *(f"score.{name}" for name in sorted(sources)),
         *(f"rank.{name}" for name in sorted(sources)),
-        "fusion",
+        "score.fusion",
         *(f"popularity.{name}" for name in popularity),
         *(f"trend.{name}" for name in popularity[1:]),
         "age_years",
@@ -138,7 +138,8 @@ class FeatureBuilder:
         for values in (standard, ranks):
             for name in self._sources:
                 put(values[row_of[name]] if name in row_of else np.nan)
-        put(candidates.fused)
+        spread = float(candidates.fused.std())
+        put((candidates.fused - candidates.fused.mean()) / (spread if spread > 0 else 1))
 
     def _label_affinities(
         self, columns: np.ndarray, liked: np.ndarray, weightings: Sequence[np.ndarray]

@@ -6,7 +6,7 @@ order stays that of the fusion. Knows nothing of sources, viewers and videos.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -19,12 +19,13 @@ from recommender.evaluate.metrics import bootstrap_interval, ndcg_at_k
 if TYPE_CHECKING:
     import lightgbm
 
-#: The feature that a ranker begins with.
-FUSION = "fusion"
+#: The feature that a ranker begins with, in standard deviations within a request.
+FUSION = "score.fusion"
 #: Features of which more never lowers a score, and those of which more never raises it.
-RISING = ("score.", FUSION, "label_affinity", "recent_label_affinity", "similarity", "recent_similarity")
+RISING = ("score.", "label_affinity", "recent_label_affinity", "similarity", "recent_similarity")
 FALLING = ("rank.",)
 BEST = 10
+HIGHEST_GRADE = 3
 
 
 class RankerSettings(BaseModel):
@@ -42,6 +43,12 @@ class RankerSettings(BaseModel):
     leaves: int = Field(default=15, ge=2, le=255, description="leaves per tree")
     learning_rate: float = Field(default=0.12, gt=0, le=1, description="how much of each tree counts")
     patience: int = Field(default=15, ge=1, description="trees without gain on the held back requests until the end")
+    exposures: int = Field(
+        default=20_000, ge=0, description="newest shown lists that are learned from too, where that is better; 0: none"
+    )
+    exposure_hours: float = Field(
+        default=24.0, gt=0, description="what is liked so long after a list showed it counts as its doing"
+    )
     min_candidates_per_leaf: int = Field(default=100, ge=1, description="of fewer candidates nothing is concluded")
     l2: float = Field(default=10.0, ge=0, description="shrinks what a leaf with few candidates says")
 
@@ -88,7 +95,8 @@ class PastRequests:
 class Comparison:
     """NDCG@10 of the trees and of the fusion they began with, on `requests` that neither was trained on.
 
-    low and high: 95 % interval of the mean difference, resampling viewers.
+    low and high: 95 % interval of the mean difference, resampling viewers; exposures: lists that were really shown
+    among what the trees learned from.
     """
 
     requests: int
@@ -96,10 +104,16 @@ class Comparison:
     fusion: float
     low: float
     high: float
+    exposures: int = 0
 
     @property
     def trees_are_better(self) -> bool:
         return self.trees > self.fusion
+
+
+def grades_of(signals: np.ndarray) -> np.ndarray:
+    """(n,) int8 of positive signals: 1 for a look into a video, 2 for watching it, 3 for liking it as well."""
+    return np.clip(np.ceil(2 * signals), 1, HIGHEST_GRADE).astype(np.int8)
 
 
 class Ranker:
@@ -115,8 +129,7 @@ class Ranker:
         """(n, F) candidates of one request -> (n,) float32, higher is better; comparable within the request only."""
         if not len(features):
             return np.zeros(0, np.float32)
-        one_request = np.array([len(features)])
-        start = self._fusion_weight * _standardised(features[:, self._fusion], one_request)
+        start = self._fusion_weight * features[:, self._fusion]
         trees = self._booster.predict(features, raw_score=True, num_threads=1)
         return (start + np.asarray(trees)).astype(np.float32)
 
@@ -143,13 +156,18 @@ class Ranker:
 
 
 def train_ranker(
-    past: PastRequests, names: Sequence[str], settings: RankerSettings | None = None, seed: int = 0
+    past: PastRequests,
+    names: Sequence[str],
+    settings: RankerSettings | None = None,
+    seed: int = 0,
+    shown: PastRequests | None = None,
 ) -> tuple[Ranker, Comparison] | None:
-    """Trains on past requests, with the newest window held back to choose the number of trees and to compare.
+    """Trains on past requests, and on lists that were `shown` where that does better.
 
-    Of the viewers of the newest window one half says when to stop, the other is compared on. The ranker that comes
-    back was then trained on all windows. None where there is too little to learn from: fewer requests than
-    `min_groups`, one window only, or no request with a watched candidate on one of the sides.
+    The newest window is held back to choose and to compare: of its viewers one half says when to stop and whether shown
+    lists help, the other is compared on. The ranker that comes back was then trained on all windows. None where there
+    is too little to learn from: fewer requests than `min_groups`, one window only, or no request with a watched
+    candidate on one of the sides.
     """
     settings = settings or RankerSettings()
     newest = past.window == past.window.max(initial=0)
@@ -160,7 +178,14 @@ def train_ranker(
         return None
     older, stopping, judged = parts
     first = _fit(older, names, settings, seed, stopping)
-    comparison = _compare(Ranker(first, names, settings.fusion_weight), judged)
+    exposures = 0
+    if shown is not None and len(shown) >= settings.min_groups:
+        # What was shown in the newest window is as far from having happened as the window itself.
+        earlier = shown.take(shown.window < past.window.max())
+        other = _fit(PastRequests.together([older, earlier]), names, settings, seed, stopping)
+        if _mean_ndcg(other, names, settings, stopping) > _mean_ndcg(first, names, settings, stopping):
+            first, past, exposures = other, PastRequests.together([past, shown]), len(shown)
+    comparison = replace(_compare(Ranker(first, names, settings.fusion_weight), judged), exposures=exposures)
     fitted = _fit(past, names, settings.model_copy(update={"trees": max(first.current_iteration(), 1)}), seed)
     return Ranker(fitted, names, settings.fusion_weight), comparison
 
@@ -212,12 +237,11 @@ def _dataset(
 
     # Requests whose candidates are all alike teach nothing, and their NDCG would count as 1.
     learned = past.take(np.add.reduceat(past.grades > 0, _starts(past.sizes)) > 0)
-    start = _standardised(learned.features[:, list(names).index(FUSION)], learned.sizes)
     return lightgbm.Dataset(
         learned.features,
         learned.grades,
         group=learned.sizes,
-        init_score=settings.fusion_weight * start,
+        init_score=settings.fusion_weight * learned.features[:, list(names).index(FUSION)],
         reference=bins_of,
     )
 
@@ -226,26 +250,23 @@ def _direction(name: str) -> int:
     return 1 if name.startswith(RISING) else -1 if name.startswith(FALLING) else 0
 
 
-def _standardised(values: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """Values less their mean within a request, over their deviation there; 0 where all are alike."""
-    starts, values = _starts(sizes), values.astype(np.float64)
-    centred = values - np.repeat(np.add.reduceat(values, starts) / sizes, sizes)
-    spread = np.sqrt(np.add.reduceat(centred**2, starts) / sizes)
-    return centred / np.repeat(np.where(spread > 1e-9, spread, 1), sizes)
-
-
 def _starts(sizes: np.ndarray) -> np.ndarray:
     return np.cumsum(sizes) - sizes
 
 
 def _compare(ranker: Ranker, past: PastRequests) -> Comparison:
-    requests = np.split(past.features, _starts(past.sizes)[1:])
-    trees = _ndcg(past, np.concatenate([ranker.scores(features) for features in requests]))
+    trees = _ndcg(past, ranker.scores(past.features))
     fusion = _ndcg(past, past.features[:, ranker.names.index(FUSION)])
     of_viewer = np.unique(past.viewer, return_inverse=True)[1]
     difference = np.bincount(of_viewer, trees - fusion) / np.bincount(of_viewer)
     low, high = bootstrap_interval(difference)
     return Comparison(len(past), float(trees.mean()), float(fusion.mean()), low, high)
+
+
+def _mean_ndcg(
+    booster: "lightgbm.Booster", names: Sequence[str], settings: RankerSettings, past: PastRequests
+) -> float:
+    return float(_ndcg(past, Ranker(booster, names, settings.fusion_weight).scores(past.features)).mean())
 
 
 def _ndcg(past: PastRequests, scores: np.ndarray) -> np.ndarray:

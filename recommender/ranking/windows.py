@@ -21,13 +21,12 @@ from recommender.index import VectorIndex
 from recommender.pipeline.stages import Candidates, Query, Trace
 from recommender.popularity import measure_popularity
 from recommender.profile import profile_of_likes
-from recommender.ranking.ranker import PastRequests, RankerSettings
+from recommender.ranking.ranker import PastRequests, RankerSettings, grades_of
 from recommender.release import NO_ENCODER, Release
 from recommender.settings import RecommenderSettings
 
 #: Before this share of all that happened too little is known to learn from.
 BEGINS_AT = 0.25
-HIGHEST_GRADE = 3
 NEVER = float("inf")
 #: How many of the videos that follow count where lists are for what is watched next.
 NEXT_FEW = 5
@@ -145,9 +144,9 @@ def _candidates(engine: Engine, query: Query) -> Candidates:
 
 
 def _grades(candidates: Candidates, videos: np.ndarray, signals: np.ndarray) -> np.ndarray:
-    """(n,) int8: 0 for what was not watched, else 1 for a look into it, 2 for watching it, 3 for liking it as well."""
+    """(n,) int8: 0 for what was not watched."""
     grade_of = np.zeros(max(int(candidates.columns.max()), int(videos.max())) + 1, np.int8)
-    grade_of[videos] = np.clip(np.ceil(2 * signals), 1, HIGHEST_GRADE)
+    grade_of[videos] = grades_of(signals)
     return grade_of[candidates.columns]
 
 

@@ -359,7 +359,7 @@ def test_a_policy_that_fails_leaves_the_best_first(
 def test_a_ranker_of_other_features_is_left_out(engine: Engine, caplog: pytest.LogCaptureFixture) -> None:
     trained = Ranker.from_text(
         Ranker(
-            lightgbm.train({"verbose": -1}, lightgbm.Dataset(np.zeros((9, 1)), np.zeros(9)), 1), ["fusion"], 0.5
+            lightgbm.train({"verbose": -1}, lightgbm.Dataset(np.zeros((9, 1)), np.zeros(9)), 1), ["score.fusion"], 0.5
         ).to_text()
     )
     opened = Engine(replace(engine.release, ranker=trained), engine.view, engine.settings)

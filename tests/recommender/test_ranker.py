@@ -1,11 +1,13 @@
 """The ranker: learns what the fusion does not know, and says when it did not."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from recommender.ranking.ranker import PastRequests, Ranker, RankerSettings, train_ranker
 
-NAMES = ("score.taste", "rank.taste", "fusion", "age_years")
+NAMES = ("score.taste", "rank.taste", "score.fusion", "age_years")
 CANDIDATES, WINDOWS = 20, 4
 SETTINGS = RankerSettings(min_groups=50, min_candidates_per_leaf=20, trees=30)
 
@@ -52,6 +54,38 @@ def test_the_comparison_is_on_requests_of_the_newest_window_that_were_not_traine
     assert trained is not None and not trained[1].trees_are_better
 
 
+def with_a_new_taste() -> PastRequests:
+    """Requests in whose newest window age matters as it did not before."""
+    before, now = past_requests(400, age_matters=0.0), past_requests(400, age_matters=3.0)
+    newest = np.repeat(now.window == WINDOWS - 1, now.sizes)
+    features = np.where(newest[:, None], now.features, before.features)
+    return replace(before, features=features, grades=np.where(newest, now.grades, before.grades))
+
+
+def test_shown_lists_are_learned_from_where_that_is_better() -> None:
+    past = with_a_new_taste()
+    alone = train_ranker(past, NAMES, SETTINGS)
+    together = train_ranker(past, NAMES, SETTINGS, shown=past_requests(400, age_matters=3.0, seed=1))
+    assert alone is not None and together is not None
+    assert (alone[1].exposures, together[1].exposures) == (0, 400)
+    assert together[1].trees > alone[1].trees + 0.05
+
+
+def test_shown_lists_that_mislead_are_not_learned_from() -> None:
+    past, misleading = past_requests(400, age_matters=3.0), past_requests(400, age_matters=-3.0, seed=1)
+    alone, together = train_ranker(past, NAMES, SETTINGS), train_ranker(past, NAMES, SETTINGS, shown=misleading)
+    assert alone is not None and together is not None
+    assert together[1] == alone[1] and together[0].to_text() == alone[0].to_text()
+
+
+def test_of_shown_lists_those_of_the_newest_window_do_not_tell_its_outcome() -> None:
+    past, shown = with_a_new_taste(), past_requests(400, age_matters=3.0, seed=1)
+    late = replace(shown, window=np.full(len(shown), WINDOWS - 1))
+    alone, together = train_ranker(past, NAMES, SETTINGS), train_ranker(past, NAMES, SETTINGS, shown=late)
+    assert alone is not None and together is not None
+    assert together[1] == alone[1]
+
+
 def test_a_ranker_prefers_what_was_watched(ranker: Ranker) -> None:
     features = np.zeros((3, len(NAMES)), np.float32)
     features[:, 3] = [2.0, -2.0, 0.0]
@@ -76,7 +110,9 @@ def test_a_ranker_survives_its_text(ranker: Ranker) -> None:
     np.testing.assert_array_equal(again.scores(features), ranker.scores(features))
 
 
-@pytest.mark.parametrize("text", ["", "{}", "tree\nversion=v4", '{"names":["fusion"],"fusion_weight":1,"trees":"no"}'])
+@pytest.mark.parametrize(
+    "text", ["", "{}", "tree\nversion=v4", '{"names":["score.fusion"],"fusion_weight":1,"trees":"no"}']
+)
 def test_a_text_that_is_no_ranker_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="not a ranker"):
         Ranker.from_text(text)

@@ -74,7 +74,7 @@ def test_a_source_that_did_not_answer_and_a_candidate_it_did_not_find_are_unknow
     assert np.isnan(built["score.trend"]).all() and np.isnan(built["rank.trend"]).all()
     np.testing.assert_array_equal(np.isnan(built["rank.taste"]), [True, False])
     assert not np.isnan(built["score.taste"]).any()
-    np.testing.assert_array_equal(built["fusion"], candidates.fused)
+    np.testing.assert_allclose(built["score.fusion"], [-1.0, 1.0], rtol=1e-6, err_msg="in standard deviations")
 
 
 def test_a_candidate_that_a_source_does_not_score_is_left_out_of_the_comparison() -> None:
@@ -133,9 +133,9 @@ def test_where_nothing_is_known_features_are_missing_and_not_wrong(known: bool) 
     built = features(nothing, viewer(0) if known else nobody(), scored([1], taste=[2.0]), ("taste",))
     said = {name for name, values in built.items() if not np.isnan(values).all()}
     about_viewer = {"history_length", "log_minutes_since_last"}
-    assert said == {"score.taste", "rank.taste", "fusion"} | (about_viewer if known else set())
+    assert said == {"score.taste", "rank.taste", "score.fusion"} | (about_viewer if known else set())
 
 
 def test_no_candidates_have_no_features() -> None:
     built = features(FACTS, viewer(0), scored([], taste=[]), ("taste",))
-    assert len(built["fusion"]) == 0
+    assert len(built["score.fusion"]) == 0
