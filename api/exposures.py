@@ -24,6 +24,8 @@ BATCH = 500
 GATHERING_S = 0.25
 DAY_S = 86_400.0
 FORGET_EVERY_S = 600.0
+#: What has not been kept for so long may be kept at once.
+BURST_S = 50.0
 _BUCKETS = 1 << 32
 
 
@@ -33,7 +35,7 @@ class ExposureSettings(BaseModel):
     share: float = Field(
         default=1.0, ge=0, le=1, description="share of the viewers whose lists are kept, with propensities and features"
     )
-    per_second: float = Field(default=10.0, gt=0, description="lists that a process keeps at most, on average")
+    per_second: float = Field(default=2.0, gt=0, description="lists that a process keeps at most, on average")
     queue: int = Field(default=1_000, ge=1, description="lists that wait for the database; more are dropped")
     keep_days: float = Field(default=14.0, gt=0, description="older ones are forgotten")
 
@@ -46,7 +48,7 @@ class ExposureLog:
         self._settings = settings
         self._telemetry = telemetry
         self._waiting: queue.Queue[Exposure] = queue.Queue(settings.queue)
-        self._pace = _Pace(settings.per_second, burst=max(1.0, min(settings.queue, 10 * settings.per_second)))
+        self._pace = _Pace(settings.per_second, burst=max(1.0, BURST_S * settings.per_second))
         self._start = threading.Lock()
         self._writer: threading.Thread | None = None
         self._next_forgetting = 0.0

@@ -29,7 +29,9 @@ LEASHED_VARIABLE = "STOP_WITH_STARTER"
 
 def _end_with_parent(end: Callable[[], object]) -> None:
     """Calls `end` when the process that started this one has gone, so that nothing outlives it and holds its port."""
-    parent = os.getppid()
+    # A parent that is gone already is no longer the one that the system names.
+    started_by = multiprocessing.parent_process()
+    parent = os.getppid() if started_by is None else started_by.pid
 
     def watch() -> None:
         while os.getppid() == parent:

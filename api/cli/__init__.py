@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
-from api.cli import ask, bench, demo, doctor, events, keys, labels, releases, rules, serving, videos
+from api.cli import ask, bench, demo, doctor, events, exposures, keys, labels, releases, rules, serving, videos
 from api.cli.workspace import HOME_VARIABLE, known_problems
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app = typer.Typer(
 )
 app.add_typer(videos.app, name="videos")
 app.add_typer(events.app, name="events")
+app.add_typer(exposures.app, name="exposures")
 app.add_typer(labels.app, name="labels")
 app.add_typer(releases.app, name="releases")
 app.add_typer(rules.app, name="rules")

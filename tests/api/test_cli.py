@@ -7,10 +7,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from api.cli import main
 from data.home import Home
+from data.schema import Video
+from data.store import Store
+from data.store.exposures import ITEM, Exposure, Words
 from tests.conftest import REPOSITORY
 from tests.embedder.made_clips import write_video
 from tests.embedder.made_models import save_model
@@ -265,3 +269,20 @@ def test_help_stands_on_every_level(run: Run) -> None:
     )
     assert "rollback" in fine(done)
     assert "quality" in fine(run("bench"))
+
+
+def test_what_was_shown_is_listed(run_here: Run, home: Home) -> None:
+    store = Store.open(home.database_url)
+    store.catalogue.upsert([Video(id="v1")])
+    items = np.zeros(1, ITEM)
+    items["number"], items["propensity"], items["rule"] = 1, 0.25, -1
+    words = Words(("popular",), (), ("age",))
+    features = np.full((1, 1), 2.0, np.float16)
+    store.exposures.add([Exposure("r1", "ada", 0.0, "home", None, "rel", "s", "off", 1, words, items, features)])
+    store.close()
+    (told,) = json.loads(fine(run_here("exposures", "list", "--json")))["items"]
+    assert (told["request_id"], told["items"][0]["propensity"]) == ("r1", 0.25)
+    assert told["items"][0]["features"] == {"age": 2.0}
+    table = fine(run_here("exposures", "list", "--user", "ada"))
+    assert "1970-01-01T00:00:00Z" in table and "v1" in table
+    assert "v1" not in fine(run_here("exposures", "list", "--user", "bob"))
