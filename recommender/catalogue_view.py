@@ -29,6 +29,7 @@ _ARRAYS: dict[str, tuple[type, object]] = {
     "creator": (np.int32, -1),
     "series": (np.int32, -1),
     "episode": (np.int32, -1),
+    "content": (np.int64, -1),
 }
 
 
@@ -38,8 +39,8 @@ class CatalogueView:
     shown: (V,) bool, neither hidden, removed nor failed; available_from, available_until, published_at, created_at:
     (V,) float64 seconds; duration_s: (V,) float32, NaN where unknown; rating: (V,) int16 minimum age; creator,
     series: (V,) int32 codes, and episode: (V,) int32, -1 for none; label_codes: (V, 8) int32, places in
-    `label_names`, -1 for none; numbers: (V,) int64 as in `VideoRecord.number`, -1 for a video that is gone;
-    `titles` and `labels` by column for answers.
+    `label_names`, -1 for none; content: (V,) int64, the same for the same bytes, -1 for none; numbers: (V,) int64 as
+    in `VideoRecord.number`, -1 for a video that is gone; `titles` and `labels` by column for answers.
     """
 
     numbers: np.ndarray
@@ -53,6 +54,7 @@ class CatalogueView:
     creator: np.ndarray
     series: np.ndarray
     episode: np.ndarray
+    content: np.ndarray
 
     def __init__(self, videos: Sequence[str]) -> None:
         size = len(videos)
@@ -64,6 +66,7 @@ class CatalogueView:
         #: The editors' rules; another list when they have changed.
         self.rules: list[RuleRecord] = []
         self._label_matrix: sp.csr_matrix | None = None
+        self._duplicate_group: np.ndarray | None = None
         # Videos that have no column, or whose media may have been encoded anew, since they were last asked for.
         self._news: set[str] = set()
         # What the vector of each video depends on.
@@ -171,6 +174,19 @@ class CatalogueView:
                 self._label_matrix = matrix
         return matrix
 
+    @property
+    def duplicate_group(self) -> np.ndarray:
+        """(V,) int32: the same for videos that are the same file, -1 for those that are one of a kind; another array
+        when a file has changed."""
+        found = self._duplicate_group
+        if found is None:
+            generation = self._generation
+            _, group, count = np.unique(self.content, return_inverse=True, return_counts=True)
+            found = np.where((self.content >= 0) & (count[group] > 1), group, -1).astype(np.int32)
+            if generation == self._generation:
+                self._duplicate_group = found
+        return found
+
     def codes(self, kind: str) -> Mapping[str, int]:
         """The codes of all labels, creators or series (`kind`)."""
         return self._code_of[kind]
@@ -269,6 +285,10 @@ class CatalogueView:
             self.episode[column] = -1 if record.episode is None else record.episode
             if record.series is not None:
                 self._by_series = None
+            content = -1 if record.content_hash is None else int(record.content_hash[:15], 16)
+            if content != self.content[column]:
+                self.content[column] = content
+                self._duplicate_group = None
             self.titles[column] = record.title
             self._set_countries(column, record.regions)
             self._set_labels(column, record.shown_labels)

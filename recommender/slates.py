@@ -28,7 +28,8 @@ class Slates:
         self._new_videos = new_videos
         self._settings = settings
         self._new_from = new_from
-        self._built_from: tuple[object, object] = (None, None)
+        self._built_from: tuple[object, object, object] = (None, None, None)
+        self._has_copies = False
         self._policy: Policy | None = None
         self._index = index
         # Reducing the embeddings of a release takes seconds: it is done once, whatever comes after it.
@@ -38,7 +39,8 @@ class Slates:
     @property
     def needs_history(self) -> bool:
         """Whether a slate of candidates from a cache depends on more of the viewer than they do."""
-        return bool(self._view.rules) or self._settings.calibration.strength > 0
+        self._current_policy()
+        return bool(self._view.rules) or self._settings.calibration.strength > 0 or self._has_copies
 
     def blocked(self, query: Query) -> np.ndarray | None:
         """(V,) bool: what editors' rules keep out of this request; None for nothing."""
@@ -71,21 +73,22 @@ class Slates:
         )
 
     def _current_policy(self) -> Policy:
-        """The policy over the labels and the rules of this moment, built anew when they have changed."""
+        """The policy over the labels, files and rules of this moment, built anew when they have changed."""
         view = self._view
-        labels, rules = view.label_matrix, view.rules
-        if self._policy is None or self._built_from[0] is not labels or self._built_from[1] is not rules:
+        labels, rules, copies = built_from = view.label_matrix, view.rules, view.duplicate_group
+        if self._policy is None or any(now is not then for now, then in zip(built_from, self._built_from, strict=True)):
             facts = Facts(
                 creator=view.creator,
                 series=view.series,
                 labels=labels,
                 published_at=view.published_at,
-                duplicate_group=np.full(len(view.videos), -1, np.int32),
+                duplicate_group=copies,
                 vectors=self._looks_now(),
             )
             codes = Codes(view.column_of, *(view.codes(kind) for kind in ("label", "creator", "series")))
             self._policy = Policy(facts, self._settings, Rulebook(rules, facts, codes))
-            self._built_from = (labels, rules)
+            self._built_from = built_from
+            self._has_copies = bool((copies >= 0).any())
         return self._policy
 
     def prepare(self) -> None:

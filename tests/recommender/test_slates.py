@@ -178,6 +178,39 @@ def test_rules_need_the_history(engine: Engine, editors: Store) -> None:
     assert engine.slates.needs_history
 
 
+# ---- Copies ------------------------------------------------------------------------------------------------
+
+
+def upload(store: Store, video_id: str, content_hash: str) -> None:
+    known = store.catalogue.get(video_id)
+    assert known is not None
+    fields = known.model_dump(include=set(Video.model_fields)) | {"content_hash": content_hash}
+    store.catalogue.upsert([Video.model_validate(fields)])
+
+
+def test_of_videos_that_are_the_same_file_one_is_shown(world: Store, home: Home) -> None:
+    chosen = with_settings()
+    refresh(world, home, chosen)
+    engine = Engine.open(home, world, chosen)
+    assert not engine.slates.needs_history
+    liked = shown(engine, world, SPACE_LOVER, EVERYTHING)
+    first, second, other = liked[:3]
+    for name, content in ((first, "a" * 64), (second, "a" * 64), (other, "b" * 64)):
+        upload(world, name, content)
+    engine.view.update(world)
+    assert engine.slates.needs_history
+    now_shown = shown(engine, world, SPACE_LOVER, 10)
+    assert first in now_shown and other in now_shown and second not in now_shown
+
+    watch(world, SPACE_LOVER, [first])
+    later = shown(engine, world, SPACE_LOVER, 10)
+    assert first not in later and second not in later, "who watched one has watched the other"
+
+    upload(world, second, "c" * 64)
+    engine.view.update(world)
+    assert second in shown(engine, world, SPACE_LOVER, 10) and not engine.slates.needs_history
+
+
 # ---- New videos ----------------------------------------------------------------------------------------------
 
 
