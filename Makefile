@@ -28,8 +28,10 @@ $(VENV)/.installed-dev: $(VENV)/.installed-$(EXTRA)
 demo: $(VENV)/.installed-$(EXTRA)
 	@$(BIN)/watchnext demo $(ARGS)
 
+# Side by side, a file at a time; ARGS="-n 0 -k NAME" runs some in one process.
 test: lint
-	$(BIN)/python -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile \
+		--no-loadscope-reorder $(ARGS)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .

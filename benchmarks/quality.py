@@ -1,6 +1,7 @@
 """Quality of the served list on real data: `watchnext bench quality --task TASK --data FOLDER`.
 
-ml1m-loo: MovieLens-1M, leave-one-out (the literature's split). ml1m-rolling: MovieLens-1M, rolling windows: what
+ml1m-loo: MovieLens-1M, leave-one-out (the literature's split); ml1m-loo-transformer: the same with the sequential
+transformer, whose training takes half an hour on two cores. ml1m-rolling: MovieLens-1M, rolling windows: what
 viewers rate in the weeks after each of four refreshes. tiktok: micro-videos with very short histories. cold: movies
 that nobody has rated yet, known by their trailers. FOLDER holds `ml-1m`, `tiktok-diffmm` and `mmtf14k-subset`. What
 each task measures, and how, stands in its room in `benchmarks/quality_tasks`.
@@ -20,6 +21,10 @@ app = typer.Typer()
 #: By the task's name: the file that it needs in the data folder, and what measures it.
 TASKS: dict[str, tuple[str, Callable[[Path], dict[str, Any]]]] = {
     "ml1m-loo": (f"ml-1m/{movielens.RATINGS}", lambda data: movielens.leave_one_out(data / "ml-1m")),
+    "ml1m-loo-transformer": (
+        f"ml-1m/{movielens.RATINGS}",
+        lambda data: movielens.leave_one_out(data / "ml-1m", movielens.with_transformer()),
+    ),
     "ml1m-rolling": (f"ml-1m/{movielens.RATINGS}", lambda data: movielens.rolling(data / "ml-1m")),
     "tiktok": ("tiktok-diffmm/train.npz", lambda data: tiktok.measure(data / "tiktok-diffmm")),
     "cold": ("mmtf14k-subset/train_features.tsv", cold.measure),

@@ -18,6 +18,14 @@ REPOSITORY = Path(__file__).parents[1]
 ALLOWED_SKIPS = ("shared data folder",)
 
 
+#: Files that take longest: they begin first, so that no process is left with one at the end.
+LONGEST = ("test_benchmarks.py", "test_demonstration.py", "test_refresh.py", "test_server.py", "test_cli.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+
+
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Where TESTS_FORBID_SKIPS is set (in CI), a skip that nobody expected is a failure."""
     if report.skipped and "TESTS_FORBID_SKIPS" in os.environ and not hasattr(report, "wasxfail"):

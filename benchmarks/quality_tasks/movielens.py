@@ -61,7 +61,7 @@ def leave_one_out(
     served, models = measured
     popularity = _popularity(ratings, last)
     return {
-        "task": "ml1m-loo",
+        "task": "ml1m-loo" + ("-transformer" if settings.sources.transformer.enabled else ""),
         "imported": kept,
         "refresh_s": {name: round(seconds, 2) for name, seconds in refreshed.seconds.items()},
         "ranker": refreshed.facts.get("ranker"),
@@ -69,6 +69,11 @@ def leave_one_out(
         "models": {"popularity": {f"ndcg@{K}": popularity}, **{name: each.as_dict() for name, each in models.items()}},
         "ratio_to_popularity": round(float(served.ndcg.mean()) / popularity, 2),
     }
+
+
+def with_transformer() -> RecommenderSettings:
+    """For what is watched next, with the optional sequential transformer among the sources."""
+    return RecommenderSettings.model_validate({"horizon": "next", "sources": {"transformer": {"enabled": True}}})
 
 
 def rolling(folder: Path, settings: RecommenderSettings | None = None) -> dict[str, Any]:
