@@ -12,6 +12,7 @@ import scipy.sparse as sp
 
 from data.schema import RuleRecord, VideoRecord, VideoState
 from data.store import Store
+from recommender.words import NO_WORD, WORDS_KEPT, word_codes
 
 #: Labels of a video that `label_codes` has room for: nothing is learned from more.
 LABELS_KEPT = 8
@@ -39,8 +40,9 @@ class CatalogueView:
     shown: (V,) bool, neither hidden, removed nor failed; available_from, available_until, published_at, created_at:
     (V,) float64 seconds; duration_s: (V,) float32, NaN where unknown; rating: (V,) int16 minimum age; creator,
     series: (V,) int32 codes, and episode: (V,) int32, -1 for none; label_codes: (V, 8) int32, places in
-    `label_names`, -1 for none; content: (V,) int64, the same for the same bytes, -1 for none; numbers: (V,) int64 as
-    in `VideoRecord.number`, -1 for a video that is gone; `titles` and `labels` by column for answers.
+    `label_names`, -1 for none; word_codes: (V, 24) uint16 as in `recommender.words`; content: (V,) int64, the same for
+    the same bytes, -1 for none; numbers: (V,) int64 as in `VideoRecord.number`, -1 for a video that is gone; `titles`
+    and `labels` by column for answers.
     """
 
     numbers: np.ndarray
@@ -75,6 +77,7 @@ class CatalogueView:
         for name, (kind, fill) in _ARRAYS.items():
             setattr(self, name, np.full(size, fill, kind))
         self.label_codes = np.full((size, LABELS_KEPT), -1, np.int32)
+        self.word_codes = np.full((size, WORDS_KEPT), NO_WORD, np.uint16)
         self.titles: list[str] = [""] * size
         self.labels: list[list[str]] = [[] for _ in range(size)]
         self._available: tuple[float, float, np.ndarray] = (np.inf, -np.inf, np.zeros(0, bool))
@@ -136,7 +139,7 @@ class CatalogueView:
         with self._lock:
             grown = CatalogueView([*self.videos, *(record.id for record in records)])
             size = len(self.videos)
-            for name in (*_ARRAYS, "label_codes", "_everywhere", "_media"):
+            for name in (*_ARRAYS, "label_codes", "word_codes", "_everywhere", "_media"):
                 getattr(grown, name)[:size] = getattr(self, name)
             grown.titles[:size], grown.labels[:size] = self.titles, self.labels
             grown._code_of = {kind: dict(codes) for kind, codes in self._code_of.items()}
@@ -290,6 +293,7 @@ class CatalogueView:
                 self.content[column] = content
                 self._duplicate_group = None
             self.titles[column] = record.title
+            self.word_codes[column] = word_codes([*record.tags, record.title, record.description])
             self._set_countries(column, record.regions)
             self._set_labels(column, record.shown_labels)
             opened |= bool(self.shown[column]) and self._limits(column) != before

@@ -1,36 +1,63 @@
-"""Factors for videos that nobody has watched yet: a content map over what they look like and how they are labelled.
+"""Factors for videos that nobody has watched yet: a content map over what they look like, their labels and their words.
 
 Puts the blocks together that `recommender.content_map` learns from, for a release and for what came after it.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-import scipy.sparse as sp
 
 from recommender.catalogue_view import CatalogueView
 from recommender.collaborative import LatentFactors
 from recommender.content_map import ContentBlock, ContentMap, ContentMapSettings, fit_content_map
 from recommender.live_index import LiveIndex
+from recommender.words import BUCKETS, NO_WORD
 
 #: Videos that the map is fitted to at most: those with most viewers.
 FITTED_TO = 20_000
-#: Labels that it knows: the commonest ones.
-MOST_LABELS = 500
+#: Labels, and words, that it knows: the commonest ones.
+MOST_LABELS = MOST_WORDS = 500
+#: A word of fewer videos tells nothing of others.
+FEWEST_WITH_A_WORD = 3
 #: Videos whose predicted factors say what a high score is for a viewer.
 REFERENCE = 500
 
 
+@dataclass(frozen=True)
+class Vocabulary:
+    """What a map knows of a description: labels by name, and words by their buckets (w,) uint16."""
+
+    labels: tuple[str, ...]
+    words: np.ndarray
+
+    def blocks(self, view: CatalogueView, index: LiveIndex, columns: np.ndarray) -> dict[str, ContentBlock]:
+        """What these videos are, as a content map sees it; without words where it knows none."""
+        here, vectors = index.vectors(columns)
+        looks = np.zeros((len(columns), vectors.shape[1]), np.float32)
+        looks[here] = vectors
+        codes = view.codes("label")
+        # The codes of labels that came later, or that no video here carries, stand for nothing.
+        known = np.array([codes.get(name, -2) for name in self.labels], np.int64)
+        blocks = {
+            "looks": ContentBlock(looks, here),
+            "labels": _one_hot(view.label_codes[columns], known, len(codes)),
+        }
+        if len(self.words):
+            blocks["words"] = _one_hot(view.word_codes[columns], self.words.astype(np.int64), BUCKETS)
+        return blocks
+
+
 class ColdStart:
-    """A content map with the labels that it knows, and the factors that it predicts for some videos of the release.
+    """A content map with the words that it knows, and the factors that it predicts for some videos of the release.
 
     reference: (R, F) float32.
     """
 
-    def __init__(self, content_map: ContentMap, labels: tuple[str, ...], reference: np.ndarray) -> None:
+    def __init__(self, content_map: ContentMap, vocabulary: Vocabulary, reference: np.ndarray) -> None:
         self.content_map = content_map
-        self.labels = labels
+        self.vocabulary = vocabulary
         self.reference = reference
 
     @property
@@ -39,17 +66,19 @@ class ColdStart:
         return self.content_map.trust
 
     def factors(self, view: CatalogueView, index: LiveIndex, columns: np.ndarray) -> np.ndarray:
-        """Predicted factors of videos: (n, F) float32, 0 for those without looks and labels."""
-        return self.content_map.factors(_blocks(view, index, columns, self.labels))
+        """Predicted factors of videos: (n, F) float32, 0 for those of which nothing is known."""
+        return self.content_map.factors(self.vocabulary.blocks(view, index, columns))
 
     def arrays(self) -> dict[str, np.ndarray]:
         stored = {f"map.{name}": values for name, values in self.content_map.arrays().items()}
-        return stored | {"labels": np.array(self.labels, "U100"), "reference": self.reference}
+        known = self.vocabulary
+        return stored | {"labels": np.array(known.labels, "U100"), "words": known.words, "reference": self.reference}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Self:
         of_map = {name.removeprefix("map."): values for name, values in arrays.items() if name.startswith("map.")}
-        return cls(ContentMap.from_arrays(of_map), tuple(arrays["labels"].tolist()), arrays["reference"])
+        known = Vocabulary(tuple(arrays["labels"].tolist()), arrays["words"])
+        return cls(ContentMap.from_arrays(of_map), known, arrays["reference"])
 
 
 def fit_cold_start(
@@ -59,40 +88,36 @@ def fit_cold_start(
     viewers: np.ndarray,
     settings: ContentMapSettings | None = None,
 ) -> ColdStart | None:
-    """Learns which factors go with which looks and labels; viewers: (V,) how many liked each video.
+    """Learns which factors go with which looks and labels, and words where these explain more; viewers: (V,) how many
+    liked each video.
 
-    None where no video with viewers has either.
+    None where no video with viewers has any of them.
     """
     warm = np.argsort(-viewers, kind="stable")[: min(FITTED_TO, int((viewers > 0).sum()))]
-    labels = _commonest_labels(view, warm)
-    blocks = _blocks(view, index, warm, labels)
-    try:
-        fitted = fit_content_map(blocks, factors.items[warm], viewers[warm], settings)
-    except ValueError:
+    labels, words = _commonest_labels(view, warm), _commonest_words(view, warm)
+    fitted = []
+    for known in (Vocabulary(labels, words[:0]), Vocabulary(labels, words)):
+        try:
+            content = known.blocks(view, index, warm)
+            fitted.append((fit_content_map(content, factors.items[warm], viewers[warm], settings), known))
+        except ValueError:
+            continue
+    if not fitted:
         return None
+    content_map, known = max(fitted, key=lambda each: each[0].trust)
     chosen = np.random.default_rng(0).permutation(len(warm))[:REFERENCE]
-    return ColdStart(fitted, labels, fitted.factors(_blocks(view, index, warm[chosen], labels)))
+    return ColdStart(content_map, known, content_map.factors(known.blocks(view, index, warm[chosen])))
 
 
-def _blocks(
-    view: CatalogueView, index: LiveIndex, columns: np.ndarray, labels: tuple[str, ...]
-) -> dict[str, ContentBlock]:
-    here, vectors = index.vectors(columns)
-    looks = np.zeros((len(columns), vectors.shape[1]), np.float32)
-    looks[here] = vectors
-    codes = view.codes("label")
-    place = np.full(len(codes) + 1, -1, np.int64)
-    place[[codes[name] for name in labels if name in codes]] = [
-        number for number, name in enumerate(labels) if name in codes
-    ]
-    # The last place is of the code -1, no label.
-    row, column = np.nonzero(place[view.label_codes[columns]] >= 0)
-    known = place[view.label_codes[columns[row], column]]
-    named = sp.csr_matrix((np.ones(len(row), np.float32), (row, known)), (len(columns), len(labels))).toarray()
-    return {
-        "looks": ContentBlock(looks, here),
-        "labels": ContentBlock(named, np.bincount(row, minlength=len(columns)) > 0),
-    }
+def _one_hot(codes: np.ndarray, known: np.ndarray, none: int) -> ContentBlock:
+    """codes: (n, K), `none` or -1 where there is no more; known: (k,) codes -> (n, k) which of them a video has."""
+    place = np.full(none + 1, -1, np.int64)
+    used = np.flatnonzero(known >= 0)
+    place[known[used]] = used
+    row, column = np.nonzero(place[codes] >= 0)
+    values = np.zeros((len(codes), len(known)), np.float32)
+    values[row, place[codes[row, column]]] = 1
+    return ContentBlock(values, np.bincount(row, minlength=len(codes)) > 0)
 
 
 def _commonest_labels(view: CatalogueView, columns: np.ndarray) -> tuple[str, ...]:
@@ -100,3 +125,10 @@ def _commonest_labels(view: CatalogueView, columns: np.ndarray) -> tuple[str, ..
     counts = np.bincount(codes[codes >= 0], minlength=len(view.label_names))
     names = view.label_names
     return tuple(names[code] for code in np.argsort(-counts, kind="stable")[:MOST_LABELS] if counts[code] > 0)
+
+
+def _commonest_words(view: CatalogueView, columns: np.ndarray) -> np.ndarray:
+    codes = view.word_codes[columns]
+    counts = np.bincount(codes[codes != NO_WORD], minlength=BUCKETS)
+    commonest = np.argsort(-counts, kind="stable")[:MOST_WORDS]
+    return commonest[counts[commonest] >= FEWEST_WITH_A_WORD].astype(np.uint16)

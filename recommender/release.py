@@ -24,7 +24,7 @@ from recommender.ranking.ranker import Ranker
 
 log = logging.getLogger(__name__)
 
-FORMAT = 2
+FORMAT = 3
 MANIFEST = "manifest.json"
 FACTOR_INDEX = "factors.faiss"
 COLD_START = "cold_start.npz"

@@ -40,7 +40,7 @@ def test_a_cold_video_has_the_factors_of_its_kind_from_looks_or_labels_alone(wor
     fitted = fit_cold_start(view, index, factors, viewers)
     predicted = fitted.factors(view, index, COLD)
     assert predicted.shape == (KINDS, 4) and predicted.argmax(axis=1).tolist() == [0, 1, 2]
-    assert fitted.trust > 0.5 and set(fitted.labels) == {"kind-0", "kind-1", "kind-2"}
+    assert fitted.trust > 0.5 and set(fitted.vocabulary.labels) == {"kind-0", "kind-1", "kind-2"}
 
 
 def test_what_is_stored_predicts_the_same(world: tuple) -> None:
@@ -49,7 +49,7 @@ def test_what_is_stored_predicts_the_same(world: tuple) -> None:
     again = ColdStart.from_arrays(fitted.arrays())
     np.testing.assert_array_equal(again.factors(view, index, COLD), fitted.factors(view, index, COLD))
     np.testing.assert_array_equal(again.reference, fitted.reference)
-    assert (again.labels, again.trust) == (fitted.labels, fitted.trust)
+    assert (again.vocabulary.labels, again.trust) == (fitted.vocabulary.labels, fitted.trust)
 
 
 def test_labels_that_came_after_the_fit_are_passed_over(world: tuple) -> None:
@@ -67,3 +67,46 @@ def test_where_nothing_is_known_of_any_video_there_is_no_map(world: tuple) -> No
     empty = LiveIndex(VectorIndex.build(np.zeros((0, 1), np.float32), np.zeros(0, np.int64)))
     assert fit_cold_start(bare, empty, factors, viewers) is None
     assert fit_cold_start(bare, empty, factors, np.zeros_like(viewers)) is None
+
+
+def described(rng: np.random.Generator, telling: bool) -> tuple[CatalogueView, LiveIndex, LatentFactors, np.ndarray]:
+    """Videos without looks and labels, in whose titles and tags a word tells the kind, or none does."""
+    kind = np.repeat(np.arange(KINDS), EACH)
+    words = ["harbour", "mountain", "kitchen"]
+    records = [
+        VideoRecord(
+            id=f"v{number}",
+            number=number,
+            title=f"The {words[which] if telling else words[rng.integers(KINDS)].upper()} {number}",
+            tags=[words[which]] if telling and number % 2 else [],
+            description=" ".join(rng.choice(["some", "more", "and", "other", "things"], 3)),
+        )
+        for number, which in enumerate(kind.tolist())
+    ]
+    items = (np.eye(4)[kind] + 0.1 * rng.normal(size=(len(kind), 4))).astype(np.float32)
+    viewers = np.full(len(kind), 50)
+    items[COLD], viewers[COLD] = 0.0, 0
+    nothing = LiveIndex(VectorIndex.build(np.zeros((0, 1), np.float32), np.zeros(0, np.int64)))
+    return CatalogueView([]).with_videos(records), nothing, LatentFactors(items, 1.0, 1.0), viewers
+
+
+def test_words_tell_what_neither_looks_nor_labels_do() -> None:
+    view, index, factors, viewers = described(np.random.default_rng(0), telling=True)
+    fitted = fit_cold_start(view, index, factors, viewers)
+    assert fitted is not None and fitted.trust > 0.5
+    assert fitted.factors(view, index, COLD).argmax(axis=1).tolist() == [0, 1, 2]
+    again = ColdStart.from_arrays(fitted.arrays())
+    np.testing.assert_array_equal(again.factors(view, index, COLD), fitted.factors(view, index, COLD))
+    grown = view.with_videos([VideoRecord(id="new", number=200, title="HARBOUR, of things unheard-of")])
+    assert again.factors(grown, index, np.array([KINDS * EACH])).argmax() == 0
+
+
+def test_words_that_tell_nothing_are_left_out(world: tuple) -> None:
+    _, index, factors, viewers = world
+    babble, _, _, _ = described(np.random.default_rng(0), telling=False)
+    labelled = [
+        VideoRecord(id=name, number=number, labels=[f"kind-{number // EACH}"], title=babble.titles[number])
+        for number, name in enumerate(babble.videos)
+    ]
+    fitted = fit_cold_start(CatalogueView([]).with_videos(labelled), index, factors, viewers)
+    assert fitted is not None and len(fitted.vocabulary.words) == 0 and fitted.trust > 0.5
