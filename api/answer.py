@@ -6,8 +6,9 @@ stranger, and says so. Knows nothing of Flask.
 
 import logging
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -86,7 +87,7 @@ class Answer:
         self._request_id = request_id
         # A list for another moment than this one is a question and not shown.
         self._is_kept = asked.context.now is None and exposures.wants(user_id)
-        self._snapshot: Snapshot | None = None
+        self._snapshot: Callable[[], Snapshot | None] = lambda: None
         self._started = time.perf_counter()
         self._trace = Trace()
         self._cache_state = "off"
@@ -246,7 +247,7 @@ class Answer:
             cached = self._cache.get(key)
             if cached is not None and self._usable(cached):
                 self._cache_state = "hit"
-                self._snapshot = self._cached_snapshot(cached)
+                self._snapshot = partial(self._cached_snapshot, cached)
                 return by_column(cached.candidates, self._engine.view)
             self._cache_state = "miss" if self._cache.state == "up" else "off"
         # As many as are kept, whatever this request shows of them: the next one may want more.
@@ -256,7 +257,7 @@ class Answer:
         ranked, trace = self._engine.rank(query)
         self._trace.timings_ms |= trace.timings_ms
         self._trace.warnings += trace.warnings
-        self._snapshot = trace.snapshot
+        self._snapshot = lambda: trace.snapshot
         whole = not (self._restricted() or self._trace.warnings or self._engine.view.has_news)
         if key is not None and whole and self._last_seq is not None:
             view = self._engine.view
@@ -281,13 +282,7 @@ class Answer:
         return current and known and len(self._engine.allowed(self._query(), candidates)) > self._asked.limit
 
     def _cached_snapshot(self, cached: Cached) -> Snapshot | None:
-        if not (self._is_kept and cached.snapshot):
-            return None
-        try:
-            return unpack_snapshot(cached.snapshot, len(FEATURES), self._engine.view)
-        except ValueError:
-            log.exception("what a ranker saw cannot be read from the cache")
-            return None
+        return unpack_snapshot(cached.snapshot, len(FEATURES), self._engine.view) if cached.snapshot else None
 
     def _after_cursor(self, text: str) -> tuple[Ranked, int]:
         """What the pages before left, without what was watched since; and how many they showed."""
@@ -298,6 +293,7 @@ class Answer:
     # ---- What the answer says of itself --------------------------------------------------------------------
 
     def _exposure(self, query: Query, slate: Slate, shown: int) -> Exposure:
+        snapshot = self._snapshot()
         items = np.zeros(len(slate), ITEM)
         items["number"] = self._engine.view.numbers[slate.columns]
         items["score"], items["propensity"], items["sources"] = slate.scores, slate.propensity, slate.found_by
@@ -314,7 +310,7 @@ class Answer:
             first_rank=shown + 1,
             words=Words(tuple(source.name for source in self._engine.pipeline.sources), RULES, FEATURES),
             items=items,
-            features=None if self._snapshot is None else self._snapshot.of(slate.columns),
+            features=None if snapshot is None else snapshot.of(slate.columns),
         )
 
     def _fallback(self, slate: Slate) -> str | None:
