@@ -203,6 +203,10 @@ class Engine:
         index = self.index.with_vectors({grown.column_of[name]: vector for name, vector in found.items()})
         return Engine(self.release, grown, self.settings, index, before=self)
 
+    def unhurried(self) -> "Engine":
+        """The same without deadlines, for learning and measuring."""
+        return Engine(self.release, self.view, self.settings.unhurried(), self.index, before=self)
+
     def prepare(self) -> None:
         """Asks for a few lists that nobody sees: the first ones take many times as long, and would miss deadlines."""
         self.slates.prepare()

@@ -19,6 +19,8 @@ from recommender.sequential import TransitionSettings
 from recommender.transformer import TransformerSettings
 from recommender.walks import WalkSettings
 
+NEVER = float("inf")
+
 
 class RecommenderSettings(BaseModel):
     model_config = ConfigDict(extra="forbid")
@@ -42,3 +44,11 @@ class RecommenderSettings(BaseModel):
     ranker: RankerSettings = Field(default_factory=RankerSettings)
     policy: PolicySettings = Field(default_factory=PolicySettings)
     pipeline: PipelineSettings = Field(default_factory=PipelineSettings)
+
+    def unhurried(self) -> "RecommenderSettings":
+        """The same without deadlines: how busy a machine is must not decide what is learned or measured on it."""
+        settings = self.model_copy(deep=True)
+        settings.pipeline.deadline_ms = NEVER
+        for _, source in settings.sources:
+            source.deadline_ms = NEVER
+        return settings

@@ -1,4 +1,7 @@
-"""Measures lists exactly as they are served: every stage of the pipeline, the whole catalogue, one viewer at a time."""
+"""Measures lists as they are served: every stage of the pipeline, the whole catalogue, one viewer at a time.
+
+All but deadlines: how busy the machine is that measures must not decide what it finds.
+"""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
@@ -63,6 +66,7 @@ def evaluate_served(
     viewers = [viewer for viewer, videos in held_out.items() if videos]
     if not viewers:
         raise ValueError("nothing was held out: there is no viewer to measure")
+    engine = engine.unhurried()
     hits = np.zeros((len(viewers), k), bool)
     relevant = np.array([len(held_out[viewer]) for viewer in viewers])
     shown: set[int] = set()

@@ -27,7 +27,6 @@ from recommender.settings import RecommenderSettings
 
 #: Before this share of all that happened too little is known to learn from.
 BEGINS_AT = 0.25
-NEVER = float("inf")
 #: How many of the videos that follow count where lists are for what is watched next.
 NEXT_FEW = 5
 
@@ -68,7 +67,7 @@ def past_requests(
     """
     before = interactions.begun_before(window.start)
     within = interactions.begun_between(window.start, window.end)
-    engine = Engine(_release_of(before, view, index, window.start, settings), view, _unhurried(settings))
+    engine = Engine(_release_of(before, view, index, window.start, settings), view, settings.unhurried())
     # Requests are small: threads would only wait for each other.
     with threadpool_limits(1):
         return _asked(engine, number, before, within, settings)
@@ -148,15 +147,6 @@ def _grades(candidates: Candidates, videos: np.ndarray, signals: np.ndarray) -> 
     grade_of = np.zeros(max(int(candidates.columns.max()), int(videos.max())) + 1, np.int8)
     grade_of[videos] = grades_of(signals)
     return grade_of[candidates.columns]
-
-
-def _unhurried(settings: RecommenderSettings) -> RecommenderSettings:
-    """Without deadlines: how busy the machine is must not decide what is learned."""
-    unhurried = settings.model_copy(deep=True)
-    unhurried.pipeline.deadline_ms = NEVER
-    for _, source in unhurried.sources:
-        source.deadline_ms = NEVER
-    return unhurried
 
 
 def _release_of(
