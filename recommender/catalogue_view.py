@@ -5,7 +5,8 @@ request. Videos that came after the release have their columns behind it (`with_
 """
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import scipy.sparse as sp
@@ -96,19 +97,21 @@ class CatalogueView:
         view = cls(videos)
         view.version = view.opened = store.catalogue.version()
         view.rules = store.rules.list()
-        view._take(store.catalogue.all(), news_of_known=False)
+        with view._changing():
+            view._take(store.catalogue.all(), news_of_known=False)
         return view
 
     def update(self, store: Store) -> None:
         """Reads what was written since the last look."""
         with self._lock:
             version, changed, removed = store.catalogue.changed_since(self.version)
-            if self._take(changed):
-                self.opened = version
-            for name in removed:
-                self._news.discard(name)
-                if (column := self.column_of.get(name)) is not None:
-                    self.shown[column] = False
+            with self._changing():
+                if self._take(changed):
+                    self.opened = version
+                for name in removed:
+                    self._news.discard(name)
+                    if (column := self.column_of.get(name)) is not None:
+                        self.shown[column] = False
             # The rules last: that they cannot be read must not hold up a takedown.
             rules = store.rules.list()
             if rules != self.rules:
@@ -152,10 +155,17 @@ class CatalogueView:
             if read_at is not None:
                 grown.version = min(grown.version, read_at)
             grown._news = self._news
-        grown._take(records, news_of_known=False)
+        with grown._changing():
+            grown._take(records, news_of_known=False)
         return grown
 
     # ---- Reading -------------------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> int | None:
+        """Another number for every state of the arrays; None while they are being changed."""
+        generation = self._generation
+        return None if generation % 2 else generation
 
     @property
     def label_names(self) -> list[str]:
@@ -199,6 +209,10 @@ class CatalogueView:
         known = (numbers >= 0) & (numbers < len(self._column_of_number))
         return np.where(known, self._column_of_number[np.where(known, numbers, 0)], -1).astype(np.int64)
 
+    def knows(self, country: str | None) -> bool:
+        """Whether any video was ever licensed for this country by name."""
+        return country is not None and country in self._in_country
+
     def available_in(self, country: str | None) -> np.ndarray:
         """(V,) bool: videos without regions, and those of this country; of an unknown country only the former."""
         there = None if country is None else self._in_country.get(country)
@@ -206,6 +220,13 @@ class CatalogueView:
 
     def available_at(self, now: float) -> np.ndarray:
         """(V,) bool: videos inside their window at a moment. Worked out once for all moments between two boundaries."""
+        return self._availability(now)[1]
+
+    def available_since(self, now: float) -> float:
+        """The last boundary of any video's window before a moment: `available_at` is the same since then."""
+        return self._availability(now)[0]
+
+    def _availability(self, now: float) -> tuple[float, np.ndarray]:
         since, until, mask = self._available
         if not since <= now < until:
             generation = self._generation
@@ -215,7 +236,7 @@ class CatalogueView:
             until = float(edges[edges > now].min(initial=np.inf))
             if generation == self._generation:
                 self._available = (since, until, mask)
-        return mask
+        return since, mask
 
     def with_any_label(self, labels: Iterable[str]) -> np.ndarray:
         """(V,) bool: videos that carry at least one of the labels."""
@@ -259,10 +280,18 @@ class CatalogueView:
 
     # ---- Taking over ---------------------------------------------------------------------------------------
 
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Around all that changes the arrays, so that nothing that is worked out meanwhile is kept."""
+        self._generation += 1
+        try:
+            yield
+        finally:
+            self._generation += 1
+
     def _take(self, records: Iterable[VideoRecord], news_of_known: bool = True) -> bool:
         """Takes records over; whether one may be shown now where it might not before."""
         opened = False
-        self._generation += 1
         for record in records:
             column = self.column_of.get(record.id)
             media = hash((record.encoder_id, record.content_hash, record.state))

@@ -257,17 +257,26 @@ class Engine:
             eligible &= ~blocked
         return ranked.take(np.flatnonzero(eligible[ranked.columns]))
 
-    def select(self, query: Query, ranked: Ranked, trace: Trace, closed: bool = False) -> Slate:
+    def select(
+        self,
+        query: Query,
+        ranked: Ranked,
+        trace: Trace,
+        closed: bool = False,
+        eligible: np.ndarray | None = None,
+    ) -> Slate:
         """The slate out of scored candidates; with `closed` nothing else may be in it, whatever rules and gaps ask for:
-        for queries that do not say all that is known of the viewer.
+        for queries that do not say all that is known of the viewer. eligible: (V,) bool of this request, where it is
+        known.
 
         Where the policy fails, the best of what may be shown, and the trace says so.
         """
-        eligible = self.pipeline.eligible(query)
+        if eligible is None:
+            eligible = self.pipeline.eligible(query)
         if closed:
             among = np.zeros(len(eligible), bool)
-            among[ranked.columns] = True
-            eligible &= among
+            among[ranked.columns] = eligible[ranked.columns]
+            eligible = among
         try:
             return self.slates.make(query, ranked, eligible)
         except Exception:
@@ -279,9 +288,12 @@ class Engine:
 
     def recommend(self, query: Query) -> tuple[Slate, Trace]:
         """`rank` and `select` in one."""
-        ranked, trace = self.rank(query)
+        trace = Trace()
+        with timed(trace, "filters"):
+            eligible = self.pipeline.eligible(query)
+        ranked = self.pipeline.rank(query, trace, eligible=eligible)
         with timed(trace, "select"):
-            slate = self.select(query, ranked, trace)
+            slate = self.select(query, ranked, trace, eligible=eligible)
         return slate, trace
 
     # ---- What is similar -----------------------------------------------------------------------------------

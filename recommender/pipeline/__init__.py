@@ -7,7 +7,7 @@ The list of stages in `Pipeline` is the architecture.
 
 import logging
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -38,6 +38,7 @@ NAMED_FROM_SHARE = 0.05
 STRIKES = 3
 REST_S = 5.0
 _REMEMBERS = 0.2
+_KEPT_MASKS = 16
 
 
 class PipelineSettings(BaseModel):
@@ -106,15 +107,20 @@ class Pipeline:
         self._paces = {source.name: _Pace((quotas or {}).get(source.name, SourceSettings())) for source in sources}
         self.hydrators = hydrators
         self.settings = settings
+        self._left: dict[tuple[Hashable, ...], np.ndarray] = {}
 
-    def rank(self, query: Query, trace: Trace, only: Collection[str] | None = None) -> Ranked:
+    def rank(
+        self, query: Query, trace: Trace, only: Collection[str] | None = None, eligible: np.ndarray | None = None
+    ) -> Ranked:
         """The scored candidates of a request: at most `reserve`, at least `limit` where so many are eligible.
 
-        With `only`, none but the sources of these names are asked, and nothing is filled up.
+        With `only`, none but the sources of these names are asked, and nothing is filled up. eligible: `eligible` of
+        this request, where the caller has it already.
         """
         started = time.perf_counter()
-        with timed(trace, "filters"):
-            eligible = self.eligible(query)
+        if eligible is None:
+            with timed(trace, "filters"):
+                eligible = self.eligible(query)
         candidates = self.gather(query, eligible, trace, only)
         with timed(trace, "score"):
             candidates, ranked = self.fuse(query, candidates)
@@ -173,18 +179,35 @@ class Pipeline:
         return items
 
     def eligible(self, query: Query) -> np.ndarray:
-        """(V,) bool: what every filter keeps."""
-        mask = np.ones(self.size, bool)
-        for each in self.filters:
-            kept = each.keep(query)
-            if kept is not None:
-                mask &= kept
+        """(V,) bool: what every filter leaves; the caller's own."""
+        same_for = [each.same_for(query) for each in self.filters]
+        shared = [each for each, key in zip(self.filters, same_for, strict=True) if key is not None]
+        mask = self._left_by(shared, query, tuple(same_for)).copy()
+        for each, key in zip(self.filters, same_for, strict=True):
+            if key is None:
+                each.take_out(query, mask)
+        return mask
+
+    def _left_by(self, filters: Sequence[Filter], query: Query, same_for: tuple[Hashable, ...]) -> np.ndarray:
+        """What these leave, worked out once for all requests that have the same in common; not to be changed."""
+        mask = self._left.get(same_for)
+        if mask is None:
+            mask = np.ones(self.size, bool)
+            for each in filters:
+                each.take_out(query, mask)
+            if len(self._left) >= _KEPT_MASKS:
+                self._left = {}
+            self._left[same_for] = mask
         return mask
 
     def removed_by(self, query: Query, column: int) -> list[str]:
         """The names of the filters that keep a video out of this request."""
-        kept = ((each.name, each.keep(query)) for each in self.filters)
-        return [name for name, mask in kept if mask is not None and not mask[column]]
+        return [each.name for each in self.filters if not self._leaves(each, query, column)]
+
+    def _leaves(self, each: Filter, query: Query, column: int) -> bool:
+        mask = np.ones(self.size, bool)
+        each.take_out(query, mask)
+        return bool(mask[column])
 
     def source_names(self, found_by: int) -> list[str]:
         """The sources behind a `found_by` bit set."""

@@ -1,6 +1,6 @@
 """Filters: what may be shown in a request. They hold on every path, cache hits and fallbacks too."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 
@@ -12,12 +12,9 @@ class _OverCatalogue:
     def __init__(self, view: CatalogueView) -> None:
         self._view = view
 
-    def _all_but(self, columns: np.ndarray) -> np.ndarray | None:
-        if len(columns) == 0:
-            return None
-        mask = np.ones(len(self._view.videos), bool)
-        mask[columns] = False
-        return mask
+    def same_for(self, query: Query) -> Hashable | None:
+        """Of this request alone, where a filter does not know better."""
+        return None
 
 
 class Hidden(_OverCatalogue):
@@ -25,8 +22,11 @@ class Hidden(_OverCatalogue):
 
     name = "hidden"
 
-    def keep(self, query: Query) -> np.ndarray | None:
-        return self._view.shown
+    def take_out(self, query: Query, mask: np.ndarray) -> None:
+        mask &= self._view.shown
+
+    def same_for(self, query: Query) -> Hashable | None:
+        return self._view.state
 
 
 class Window(_OverCatalogue):
@@ -34,8 +34,12 @@ class Window(_OverCatalogue):
 
     name = "window"
 
-    def keep(self, query: Query) -> np.ndarray | None:
-        return self._view.available_at(query.now)
+    def take_out(self, query: Query, mask: np.ndarray) -> None:
+        mask &= self._view.available_at(query.now)
+
+    def same_for(self, query: Query) -> Hashable | None:
+        state = self._view.state
+        return None if state is None else (state, self._view.available_since(query.now))
 
 
 class Region(_OverCatalogue):
@@ -43,8 +47,12 @@ class Region(_OverCatalogue):
 
     name = "region"
 
-    def keep(self, query: Query) -> np.ndarray | None:
-        return self._view.available_in(query.country)
+    def take_out(self, query: Query, mask: np.ndarray) -> None:
+        mask &= self._view.available_in(query.country)
+
+    def same_for(self, query: Query) -> Hashable | None:
+        state = self._view.state
+        return None if state is None else (state, query.country if self._view.knows(query.country) else None)
 
 
 class Rating(_OverCatalogue):
@@ -52,8 +60,13 @@ class Rating(_OverCatalogue):
 
     name = "rating"
 
-    def keep(self, query: Query) -> np.ndarray | None:
-        return None if query.max_rating is None else self._view.rating <= query.max_rating
+    def take_out(self, query: Query, mask: np.ndarray) -> None:
+        if query.max_rating is not None:
+            mask &= self._view.rating <= query.max_rating
+
+    def same_for(self, query: Query) -> Hashable | None:
+        state = self._view.state
+        return None if state is None else (state, query.max_rating)
 
 
 class Labels(_OverCatalogue):
@@ -61,11 +74,11 @@ class Labels(_OverCatalogue):
 
     name = "labels"
 
-    def keep(self, query: Query) -> np.ndarray | None:
-        if not query.labels and not query.not_labels:
-            return None
-        unwanted = self._view.with_any_label(query.not_labels)
-        return self._view.with_any_label(query.labels) & ~unwanted if query.labels else ~unwanted
+    def take_out(self, query: Query, mask: np.ndarray) -> None:
+        if query.labels:
+            mask &= self._view.with_any_label(query.labels)
+        if query.not_labels:
+            mask &= ~self._view.with_any_label(query.not_labels)
 
 
 class Watched(_OverCatalogue):
@@ -73,8 +86,8 @@ class Watched(_OverCatalogue):
 
     name = "watched"
 
-    def keep(self, query: Query) -> np.ndarray | None:
-        return self._all_but(query.profile.watched)
+    def take_out(self, query: Query, mask: np.ndarray) -> None:
+        mask[query.profile.watched] = False
 
 
 class Excluded(_OverCatalogue):
@@ -82,8 +95,8 @@ class Excluded(_OverCatalogue):
 
     name = "excluded"
 
-    def keep(self, query: Query) -> np.ndarray | None:
-        return self._all_but(query.exclude)
+    def take_out(self, query: Query, mask: np.ndarray) -> None:
+        mask[query.exclude] = False
 
 
 def standard_filters(view: CatalogueView) -> list[Filter]:

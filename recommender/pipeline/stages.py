@@ -4,6 +4,7 @@ filters -> sources -> merge -> scorer -> ranker -> hydrators, and the policy (`r
 them. Everything is arrays over the columns of one release.
 """
 
+from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -162,8 +163,12 @@ class Filter(Protocol):
 
     name: str
 
-    def keep(self, query: Query) -> np.ndarray | None:
-        """(V,) bool; None when it has nothing against any."""
+    def take_out(self, query: Query, mask: np.ndarray) -> None:
+        """Sets to False in a mask (V,) bool what may not be shown in this request."""
+
+    def same_for(self, query: Query) -> Hashable | None:
+        """What requests have in common from which this filter takes the same out, the state of the catalogue included;
+        None where no other request may be served from this one's mask."""
 
 
 class Scorer(Protocol):

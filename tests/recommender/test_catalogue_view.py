@@ -7,6 +7,9 @@ from data.home import Home
 from data.schema import Video
 from data.store import Store
 from recommender.catalogue_view import LABELS_KEPT, CatalogueView
+from recommender.pipeline.filters import standard_filters
+from recommender.pipeline.stages import Query
+from recommender.profile import nobody
 
 
 @pytest.fixture
@@ -46,6 +49,24 @@ def test_what_came_later_stands_behind_and_nothing_else_changes(view: CatalogueV
     assert grown.with_any_label(["all"]).all() and grown.label_counts()["all"] == 4
     assert grown.columns_of_numbers(grown.numbers).tolist() == [0, 1, 2, 3] and grown.take_news() == []
     assert grown.opened > view.opened, "what was cached before lacks it"
+
+
+def test_every_change_is_another_state(view: CatalogueView, store: Store) -> None:
+    """What is kept of a state must not outlive it."""
+    filters = standard_filters(view)
+    asked = Query(nobody(), 10, 50.0)
+    seen = []
+    for change in (
+        lambda: store.catalogue.remove(["a"]),
+        lambda: store.catalogue.set_hidden("b", True),
+        lambda: store.catalogue.upsert([Video(id="c", available_until=20.0)]),
+    ):
+        seen.append(tuple(each.same_for(asked) for each in filters))
+        change()
+        view.update(store)
+    assert len(set(seen)) == 3
+    with view._changing():
+        assert view.state is None and {each.same_for(asked) for each in filters} == {None}
 
 
 def test_labels_change_what_is_found_by_them(view: CatalogueView, store: Store) -> None:

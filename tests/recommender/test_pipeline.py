@@ -106,8 +106,11 @@ class Only:
     def __init__(self, name: str, columns: Sequence[int]) -> None:
         self.name, self._mask = name, np.isin(np.arange(VIDEOS), columns)
 
-    def keep(self, query: Query) -> np.ndarray:
-        return self._mask
+    def take_out(self, query: Query, mask: np.ndarray) -> None:
+        mask &= self._mask
+
+    def same_for(self, query: Query) -> None:
+        return None
 
 
 class Facts:
@@ -235,6 +238,27 @@ def test_the_filters_that_remove_a_video_are_named() -> None:
     built = pipeline(filters=[Only("hidden", [1, 2]), Only("region", [2, 3])])
     removed = {column: built.removed_by(query(), column) for column in (0, 1, 2, 3)}
     assert removed == {0: ["hidden", "region"], 1: ["region"], 2: [], 3: ["hidden"]}
+
+
+def test_what_a_filter_takes_out_is_worked_out_once_for_requests_that_have_the_same_in_common() -> None:
+    class Country(Only):
+        asked = 0
+
+        def take_out(self, query: Query, mask: np.ndarray) -> None:
+            self.asked += 1
+            mask[0 if query.country == "FR" else 1] = False
+
+        def same_for(self, query: Query) -> str:
+            return query.country or ""
+
+    country = Country("country", [])
+    built = pipeline(filters=[country, Only("own", [0, 1, 2])])
+    for _ in range(2):
+        assert np.flatnonzero(built.eligible(query(country="FR"))).tolist() == [1, 2]
+        assert np.flatnonzero(built.eligible(query())).tolist() == [0, 2]
+    assert country.asked == 2
+    built.eligible(query())[:] = False
+    assert np.flatnonzero(built.eligible(query())).tolist() == [0, 2], "a mask is the caller's own"
 
 
 # ---- What sources cost, and how much they count --------------------------------------------------------------
