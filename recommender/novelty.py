@@ -30,6 +30,7 @@ class NewVideos:
         self._few[: len(viewers)] = viewers < settings.below_viewers
         self._seconds = settings.days * SECONDS_PER_DAY
         self._latest: _Looked | None = None
+        self._young: _Young | None = None
 
     def columns(self, now: float) -> np.ndarray:
         """(n,) int64 columns that are new at a moment (seconds since 1970)."""
@@ -40,17 +41,39 @@ class NewVideos:
         return self._look(now).mask
 
     def _look(self, now: float) -> "_Looked":
-        view, latest = self._view, self._latest
-        if latest is None or latest.version != view.version or not 0 <= now - latest.now < _LOOKS_AGAIN_AFTER_S:
-            version = view.version
-            since = np.where(np.isnan(view.published_at), view.created_at, view.published_at)
-            new = np.flatnonzero(self._few & view.shown & (since > now - self._seconds) & (since <= now))
-            if len(new) > MOST_NEW:
-                new = np.sort(new[np.argpartition(-since[new], MOST_NEW - 1)[:MOST_NEW]])
-            mask = np.zeros(len(self._few), bool)
-            mask[new] = True
-            latest = self._latest = _Looked(version, now, new, mask)
+        version, latest = self._view.version, self._latest
+        if latest is None or latest.version != version or not 0 <= now - latest.now < _LOOKS_AGAIN_AFTER_S:
+            latest = self._latest = self._looked(version, now)
         return latest
+
+    def _looked(self, version: int, now: float) -> "_Looked":
+        young = self._young
+        if young is None or young.version != version or now < young.now:
+            young = self._young = self._young_at(version, now)
+        here = (young.since > now - self._seconds) & (young.since <= now)
+        new, since = young.columns[here], young.since[here]
+        if len(new) > MOST_NEW:
+            new = np.sort(new[np.argpartition(-since, MOST_NEW - 1)[:MOST_NEW]])
+        mask = np.zeros(len(self._few), bool)
+        mask[new] = True
+        return _Looked(version, now, new, mask)
+
+    def _young_at(self, version: int, now: float) -> "_Young":
+        view, edge = self._view, now - self._seconds
+        published, created = view.published_at, view.created_at
+        columns = np.flatnonzero(((published > edge) | (created > edge)) & self._few & view.shown)
+        since = np.where(np.isnan(published[columns]), created[columns], published[columns])
+        return _Young(version, now, columns, since)
+
+
+@dataclass(frozen=True)
+class _Young:
+    """All that is new at `now` or may be later, by a version of the catalogue: columns (n,) and since when (n,)."""
+
+    version: int
+    now: float
+    columns: np.ndarray
+    since: np.ndarray
 
 
 @dataclass(frozen=True)

@@ -137,6 +137,8 @@ def test_a_video_is_new_until_it_is_old_or_known_or_when_it_is_not_out_yet() -> 
     new = NewVideos(view, np.array([0, 20, 19, 0, 0]), NoveltySettings(days=30, below_viewers=20))
     assert new.columns(NOW).tolist() == [2], "the last one came after the release, and is not published yet"
     assert new.columns(NOW + 2 * DAY).tolist() == [2, 5]
+    assert new.columns(NOW + 30 * DAY).tolist() == [5]
+    assert new.columns(NOW).tolist() == [2], "time may go back"
 
 
 # ---- From everybody ------------------------------------------------------------------------------------------
