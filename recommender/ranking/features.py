@@ -4,7 +4,7 @@ Pure functions of arrays: what is known of the videos when a release is built, t
 sources said of the candidates. Nothing of who the viewer is (age, sex, place) and nothing of models.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,7 @@ import scipy.sparse as sp
 from recommender.pipeline.stages import Candidates
 from recommender.popularity import SECONDS_PER_DAY
 from recommender.profile import Profile
+from recommender.ranking.ranker import FUSION
 
 #: In what is recent about a viewer a like counts half as much this many likes later.
 RECENT_HALF_LIFE_ITEMS = 10.0
@@ -48,7 +49,7 @@ def feature_names(sources: Sequence[str], popularity: Sequence[str] = POPULARITY
     return (
         *(f"score.{name}" for name in sorted(sources)),
         *(f"rank.{name}" for name in sorted(sources)),
-        "score.fusion",
+        FUSION,
         *(f"popularity.{name}" for name in popularity),
         *(f"trend.{name}" for name in popularity[1:]),
         "age_years",
@@ -74,19 +75,30 @@ class FeatureBuilder:
         self._sources = sorted(sources)
         counts = facts.popularity.astype(np.float64)
         share = (counts + 1) / (counts.sum(axis=1, keepdims=True) + counts.shape[1])
-        self._popularity = np.log1p(counts)
-        self._trend = np.diff(np.log(share), axis=0)
-        self._published_years = facts.published_at / SECONDS_PER_YEAR
-        self._log_duration = np.log(np.maximum(facts.duration_s, 1.0))
-        labels = facts.labels.tocsr()
-        self._label_starts, self._label_ids = labels.indptr.astype(np.int64), labels.indices
-        lengths = np.diff(self._label_starts)
+        self._windows = len(counts)
+        log_duration = np.log(np.maximum(facts.duration_s, 1.0))
+        # (V, 2 P + 1) float64, all that is looked up of one video side by side: popularity, trend, when it was
+        # published, how long it is.
+        self._looked_up = np.column_stack(
+            [
+                *np.log1p(counts),
+                *np.diff(np.log(share), axis=0),
+                facts.published_at / SECONDS_PER_YEAR,
+                log_duration,
+            ]
+        )
+        self._labels = facts.labels.shape[1]
+        self._label_ids, lengths = _padded(facts.labels.tocsr())
         self._label_share = 1 / np.maximum(lengths, 1)
+        self._has_labels = lengths > 0
         weight = (share[0] if len(share) else np.ones(len(lengths))) * self._label_share
-        usual = np.bincount(self._label_ids, np.repeat(weight, lengths), labels.shape[1])
+        usual = self._label_sums(np.arange(len(lengths)), weight)
         # Of labels that hardly anything popular has, one like would say far too much.
         self._usual = np.maximum(usual / max(usual.sum(), 1e-9), 1e-3)
         self.names = feature_names(sources, facts.popularity_names)
+        self._row = {name: row for row, name in enumerate(self.names)}
+        self._first_of_windows = self._row[FUSION] + 1
+        self._rows_of_sources: dict[tuple[str, ...], tuple[np.ndarray, np.ndarray]] = {}
 
     def build(self, profile: Profile, candidates: Candidates, now: float) -> np.ndarray:
         """(n, F) float32, a column for each of `names`; NaN where nothing is known. `now` is seconds since 1970."""
@@ -95,93 +107,109 @@ class FeatureBuilder:
         features = np.full((len(self.names), len(columns)), np.nan, np.float32)
         if not len(columns):
             return features.T
-        rows = iter(features)
-
-        def put(values: np.ndarray | float) -> None:
-            next(rows)[:] = values
-
-        self._put_sources(candidates, put)
-        for row in self._popularity:
-            put(row[columns])
-        for row in self._trend:
-            put(row[columns])
-        published = self._published_years[columns]
-        put(now / SECONDS_PER_YEAR - published)
+        self._put_sources(candidates, features)
+        looked_up = self._looked_up[columns].T
+        features[self._first_of_windows : self._first_of_windows + len(looked_up) - 2] = looked_up[:-2]
+        features[self._row["age_years"]] = now / SECONDS_PER_YEAR - looked_up[-2]
         if profile.known:
-            liked, weights = profile.liked, profile.signal
-            recent = weights * np.exp2(-np.arange(len(liked)) / RECENT_HALF_LIFE_ITEMS)
-            for affinity in self._label_affinities(columns, liked, (weights, recent)):
-                put(affinity)
-            put(published - _mean_of_known(self._published_years[liked], weights))
-            put(published - _mean_of_known(self._published_years[liked], recent))
-            usual = float(np.average(self._popularity[0][liked], weights=weights)) if len(self._popularity) else np.nan
-            put((self._popularity[0][columns] if len(self._popularity) else np.nan) - usual)
-            put(self._log_duration[columns] - _mean_of_known(self._log_duration[liked], recent))
-            similarity, recent_similarity = self._similarity(columns, liked, weights)
-            put(similarity)
-            put(recent_similarity)
-            put(len(liked))
-            put(usual)
-            put(np.log1p(max(now - profile.times[0], 0.0) / 60))
+            self._put_history(profile, columns, looked_up, now, features)
         return np.ascontiguousarray(features.T)
 
-    def _put_sources(self, candidates: Candidates, put: Callable[[np.ndarray | float], None]) -> None:
-        row_of = {name: row for row, name in enumerate(candidates.sources)}
+    def _put_sources(self, candidates: Candidates, features: np.ndarray) -> None:
         # Some sources score only what they found; of one that found nothing there is nothing to compare.
         known = ~np.isnan(candidates.scores)
         count = np.maximum(known.sum(axis=1, keepdims=True), 1)
         centred = candidates.scores - np.where(known, candidates.scores, 0).sum(axis=1, keepdims=True) / count
         spread = np.sqrt(np.where(known, centred**2, 0).sum(axis=1, keepdims=True) / count)
+        here, rows = self._rows_of(candidates.sources)
         # Of a source that scores all alike the candidates are all average.
-        standard = centred / np.where(spread > 0, spread, 1)
-        ranks = np.where(candidates.ranks > 0, candidates.ranks, np.nan)
-        for values in (standard, ranks):
-            for name in self._sources:
-                put(values[row_of[name]] if name in row_of else np.nan)
-        spread = float(candidates.fused.std())
-        put((candidates.fused - candidates.fused.mean()) / (spread if spread > 0 else 1))
+        features[rows] = (centred / np.where(spread > 0, spread, 1))[here]
+        features[rows + len(self._sources)] = np.where(candidates.ranks > 0, candidates.ranks, np.nan)[here]
+        features[self._row[FUSION]] = _standardised(candidates.fused)
 
-    def _label_affinities(
-        self, columns: np.ndarray, liked: np.ndarray, weightings: Sequence[np.ndarray]
-    ) -> Iterator[np.ndarray]:
-        """How much more often than usual the viewer likes a candidate's labels, for each weighting (h,) of the likes.
+    def _rows_of(self, sources: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
+        """Which of these sources there are features for, and the rows of their scores: (m,) int64 each."""
+        found = self._rows_of_sources.get(sources)
+        if found is None:
+            pairs = [(place, self._sources.index(name)) for place, name in enumerate(sources) if name in self._sources]
+            here, rows = np.array(pairs, np.int64).reshape(-1, 2).T
+            found = self._rows_of_sources[sources] = here, rows
+        return found
 
-        (n,) each: 1 is as usual; NaN where a candidate, or all that was liked, has no labels.
+    def _put_history(
+        self, profile: Profile, columns: np.ndarray, looked_up: np.ndarray, now: float, features: np.ndarray
+    ) -> None:
+        row, liked, weights = self._row, profile.liked, profile.signal
+        recent = weights * np.exp2(-np.arange(len(liked)) / RECENT_HALF_LIFE_ITEMS)
+        weightings = np.stack([weights, recent])
+        features[[row["label_affinity"], row["recent_label_affinity"]]] = self._label_affinities(
+            columns, liked, weightings
+        )
+        of_all, of_recent = _means_of_known(self._looked_up[liked], weightings)
+        features[row["published_after_history"]] = looked_up[-2] - of_all[-2]
+        features[row["published_after_recent"]] = looked_up[-2] - of_recent[-2]
+        usual = of_all[0] if self._windows else np.nan
+        features[row["more_popular_than_history"]] = looked_up[0] - usual
+        features[row["duration_after_history"]] = looked_up[-1] - of_recent[-1]
+        if self._facts.vectors is not None:
+            self._put_similarity(self._facts.vectors, columns, liked, weights, features)
+        features[row["history_length"]] = len(liked)
+        features[row["history_popularity"]] = usual
+        features[row["log_minutes_since_last"]] = np.log1p(max(now - profile.times[0], 0.0) / 60)
+
+    def _label_affinities(self, columns: np.ndarray, liked: np.ndarray, weightings: np.ndarray) -> np.ndarray:
+        """How much more often than usual the viewer likes a candidate's labels, for each weighting (w, h) of the likes.
+
+        (w, n): 1 is as usual; NaN where a candidate, or all that was liked, has no labels.
         """
-        row_liked, label_liked = self._labels_of(liked)
-        row, label = self._labels_of(columns)
-        share = np.where(np.bincount(row, minlength=len(columns)) > 0, self._label_share[columns], np.nan)
-        for weights in weightings:
-            taste = np.bincount(label_liked, (weights * self._label_share[liked])[row_liked], len(self._usual))
-            lift = taste / (taste.sum() * self._usual) if len(label_liked) else np.full(len(taste), np.nan)
-            yield np.bincount(row, lift[label], len(columns)) * share
+        share = np.where(self._has_labels[columns], self._label_share[columns], np.nan)
+        if not self._has_labels[liked].any():
+            return np.full((len(weightings), len(columns)), np.nan)
+        taste = np.stack([self._label_sums(liked, weights) for weights in weightings * self._label_share[liked]])
+        # A place without a label adds nothing.
+        lift = np.zeros((len(weightings), len(self._usual) + 1))
+        lift[:, :-1] = taste / (taste.sum(axis=1, keepdims=True) * self._usual)
+        return lift[:, self._label_ids[columns]].sum(axis=2) * share
 
-    def _labels_of(self, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The labels of videos, one after another: (place in `columns`, label)."""
-        starts = self._label_starts[columns]
-        lengths = self._label_starts[columns + 1] - starts
-        row = np.repeat(np.arange(len(columns)), lengths)
-        first = np.cumsum(lengths) - lengths
-        return row, self._label_ids[np.arange(len(row)) + np.repeat(starts - first, lengths)]
+    def _label_sums(self, columns: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """(L,) sums of weights (n,) of the videos that carry each label."""
+        ids = self._label_ids[columns]
+        return np.bincount(ids.ravel(), np.repeat(weights, ids.shape[1]), self._labels + 1)[:-1]
 
-    def _similarity(
-        self, columns: np.ndarray, liked: np.ndarray, weights: np.ndarray
-    ) -> tuple[np.ndarray | float, np.ndarray | float]:
-        """Cosines with the mean of all likes, and with the nearest of the last ones: (n,) each, NaN no vector."""
-        if self._facts.vectors is None:
-            return np.nan, np.nan
-        liked_here, history = self._facts.vectors(liked)
-        here, vectors = self._facts.vectors(columns)
+    def _put_similarity(
+        self, vectors_of: VectorsOf, columns: np.ndarray, liked: np.ndarray, weights: np.ndarray, features: np.ndarray
+    ) -> None:
+        """Cosines with the mean of all likes, and with the nearest of the last ones."""
+        liked_here, history = vectors_of(liked)
+        here, vectors = vectors_of(columns)
         if not liked_here.any() or not here.any():
-            return np.nan, np.nan
-        similarity = np.full((2, len(columns)), np.nan)
+            return
         centre = weights[liked_here] @ history
-        similarity[0, here] = vectors @ centre / max(float(np.linalg.norm(centre)), 1e-9)
-        similarity[1, here] = (vectors @ history[:RECENT_VECTORS].T).max(axis=1)
-        return similarity[0], similarity[1]
+        centre /= max(float(np.linalg.norm(centre)), 1e-9)
+        cosines = vectors @ np.vstack([centre, history[:RECENT_VECTORS]]).T
+        features[self._row["similarity"], here] = cosines[:, 0]
+        features[self._row["recent_similarity"], here] = cosines[:, 1:].max(axis=1)
 
 
-def _mean_of_known(values: np.ndarray, weights: np.ndarray) -> float:
-    """The weighted mean of the values that are not NaN; NaN when none is known."""
+def _standardised(values: np.ndarray) -> np.ndarray:
+    """In standard deviations from the mean; 0 where all are alike."""
+    spread = float(values.std())
+    return (values - values.mean()) / (spread if spread > 0 else 1)
+
+
+def _padded(labels: sp.csr_matrix) -> tuple[np.ndarray, np.ndarray]:
+    """The labels of each video side by side, and how many they are: (V, K) int32, L where there is none, and (V,)."""
+    lengths = np.diff(labels.indptr)
+    ids = np.full((labels.shape[0], max(int(lengths.max(initial=0)), 1)), labels.shape[1], np.int32)
+    ids[np.arange(ids.shape[1]) < lengths[:, None]] = labels.indices
+    return ids, lengths
+
+
+def _means_of_known(values: np.ndarray, weightings: np.ndarray) -> np.ndarray:
+    """The weighted means of the values (h, m) that are not NaN, for each weighting (w, h) > 0; NaN when none is known.
+
+    (w, m).
+    """
     known = ~np.isnan(values)
-    return float(np.average(values[known], weights=weights[known])) if known.any() else np.nan
+    total = weightings @ known
+    return weightings @ np.where(known, values, 0) / np.where(total > 0, total, np.nan)
