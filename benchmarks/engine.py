@@ -33,8 +33,9 @@ from data.store import Store
 from recommender.catalogue_view import CatalogueView
 from recommender.collaborative import LatentFactors
 from recommender.engine import Engine
-from recommender.index import IndexSettings, VectorIndex, use_threads
+from recommender.index import VectorIndex, use_threads
 from recommender.item_item import ItemWeights
+from recommender.models import HistoryModel
 from recommender.pipeline.stages import Query
 from recommender.popularity import Popularity
 from recommender.profile import Profile, profile_of_likes
@@ -48,6 +49,7 @@ SOURCES = ("collaborative", "session", "walks", "sequential")
 SOURCES_OF_LARGE = ("collaborative", "content", "walks", "sequential")
 CANDIDATES, SHOWN = 300, 10
 DIM, FACTORS = 256, 64
+ASKED_FOR_RECALL = 100
 
 
 @app.command()
@@ -69,6 +71,9 @@ def engine(
         return
     for name, times in result["stages_ms"].items():
         typer.echo(f"{name:<20} p50 {times['p50']:7.3f} ms  p95 {times['p95']:7.3f}  p99 {times['p99']:7.3f}")
+    for name, facts in result.get("indexes", {}).items():
+        probes = f" with {facts['probes']} probes" if facts["probes"] else ""
+        typer.echo(f"index of {name}: {facts['kind']}{probes}, recall@100 {facts['recall_at_100']:.4f} against exact")
     if "library_ms" in result:
         typer.echo(
             f"library calls alone  p50 {result['library_ms']['p50']:7.3f} ms; the ratio is {result['ratio']:.2f}"
@@ -107,7 +112,13 @@ def measure_large(videos: int, requests: int) -> dict[str, Any]:
         rng = np.random.default_rng(1)
         queries = [Query(_made_profile(rng, videos), SHOWN, 1_700_000_000.0 + turn) for turn in range(requests)]
         stages = _timed_stages(opened, queries)
-    return {"videos": videos, "requests": requests, "made_and_opened_s": round(opening_s, 1), "stages_ms": stages}
+    return {
+        "videos": videos,
+        "requests": requests,
+        "made_and_opened_s": round(opening_s, 1),
+        "indexes": _indexes(release, rng),
+        "stages_ms": stages,
+    }
 
 
 # ---- What is measured ------------------------------------------------------------------------------------------
@@ -137,6 +148,25 @@ def _timed(queries: list[Query], run: Callable[[Query], object]) -> dict[str, fl
         run(query)
         times.append((time.perf_counter() - started) * 1000)
     return _percentiles(times)
+
+
+def _indexes(release: Release, rng: np.random.Generator) -> dict[str, dict[str, Any]]:
+    """What the searches are: the kind of index, and the share of the exact 100 nearest that it finds."""
+    assert release.factor_index is not None
+    rows = rng.choice(len(release.videos), ASKED_FOR_RECALL, replace=False)
+    viewers = _made_viewers(release.models["collaborative"], rng, ASKED_FOR_RECALL)
+    pairs = {"content": (release.index, release.index.vectors(rows)[1]), "factors": (release.factor_index, viewers)}
+    return {
+        name: {"kind": index.kind, "probes": index.probes, "recall_at_100": round(_recall_at_100(index, asked), 4)}
+        for name, (index, asked) in pairs.items()
+    }
+
+
+def _recall_at_100(index: VectorIndex, asked: np.ndarray) -> float:
+    _, vectors = index.vectors(index.ids)
+    _, found = index.search(asked, 100)
+    hundredth = [np.partition(vectors @ query, -100)[-100] for query in asked]
+    return float(np.mean(found >= np.array(hundredth)[:, None] - 1e-5))
 
 
 def _percentiles(times: list[float]) -> dict[str, float]:
@@ -215,12 +245,11 @@ def _clustered(rng: np.random.Generator, count: int, dim: int) -> np.ndarray:
 def _made_release(count: int) -> tuple[Release, CatalogueView]:
     rng = np.random.default_rng(0)
     rows = np.arange(count)
+    factors = LatentFactors(_clustered(rng, count, FACTORS), 50.0, 1.0)
     use_threads(2)
-    # IVF, whose building is quick enough for a benchmark.
-    ivf = IndexSettings(ivf_from=0, exact_below=0)
-    index = VectorIndex.build(_clustered(rng, count, DIM), rows, ivf)
-    items = _clustered(rng, count, FACTORS)
-    factor_index = VectorIndex.build(items, rows, ivf)
+    # The kinds of index that a refresh would build.
+    index = VectorIndex.build(_clustered(rng, count, DIM), rows)
+    factor_index = VectorIndex.build(factors.items, rows, asked=_made_viewers(factors, rng, ASKED_FOR_RECALL))
     use_threads(1)
     world = rng.pareto(1.2, size=(Popularity.WINDOWS, count)).astype(np.float32)
     records = [
@@ -235,7 +264,7 @@ def _made_release(count: int) -> tuple[Release, CatalogueView]:
         popularity=Popularity(world, {}, 0.8),
         viewers=np.full(count, 100, np.int32),
         models={
-            "collaborative": LatentFactors(items, 50.0, 1.0),
+            "collaborative": factors,
             **{name: _made_weights(rng, count) for name in ("walks", "sequential")},
         },
         factor_index=factor_index,
@@ -253,6 +282,13 @@ def _made_weights(rng: np.random.Generator, count: int, neighbours: int = 100) -
 def _made_profile(rng: np.random.Generator, count: int) -> Profile:
     liked = rng.choice(count, 50, replace=False)
     return profile_of_likes(liked, np.ones(50, np.float32), 1_700_000_000.0 - 60.0 * np.arange(50))
+
+
+def _made_viewers(factors: HistoryModel, rng: np.random.Generator, number: int) -> np.ndarray:
+    """(number, F) float32: the factors of viewers with made profiles."""
+    assert isinstance(factors, LatentFactors)
+    profiles = [_made_profile(rng, len(factors.items)) for _ in range(number)]
+    return np.stack([factors.fold_in(*profile.recent(None)) for profile in profiles])
 
 
 if __name__ == "__main__":

@@ -16,19 +16,26 @@ from data.files import CorruptFileError, replacing
 #: it would find too few of them. Their vectors are compared one by one.
 EXACT_BELOW_SHARE = 0.1
 EXACT_BELOW_ROWS_PER_WANTED = 20
+#: How many queries an index that is being built is tried with, and how many neighbours of each it is to find.
+TRIED, TRIED_K = 200, 100
 
 
 class IndexSettings(BaseModel):
-    """Exact search below a size, HNSW from there, IVF where HNSW's links would take too much memory."""
+    """Exact search below a size, HNSW from there, IVF where HNSW takes too long to build and no less to ask."""
 
     model_config = ConfigDict(extra="forbid")
 
     exact_below: int = Field(default=50_000, ge=0, description="fewer vectors than this are searched exactly")
-    ivf_from: int = Field(default=2_000_000, ge=0, description="as many or more get IVF instead of HNSW")
+    ivf_from: int = Field(default=200_000, ge=0, description="as many or more get IVF instead of HNSW")
     hnsw_links: int = Field(default=32, ge=4, le=128, description="links per vector (M)")
     ef_construction: int = Field(default=200, ge=8, description="HNSW: candidates looked at while building")
     ef_search: int = Field(default=128, ge=8, description="HNSW: candidates looked at while searching")
-    ivf_probes: int = Field(default=64, ge=1, description="IVF: cells looked at while searching")
+    ivf_probes: int = Field(
+        default=64, ge=1, description="IVF: most cells looked at while searching; as few as `ivf_recall` needs"
+    )
+    ivf_recall: float = Field(
+        default=0.99, gt=0, le=1, description="IVF: share of a sample's exact neighbours that is to be found"
+    )
 
 
 def use_threads(number: int) -> None:
@@ -51,8 +58,17 @@ class VectorIndex:
         self._row_of[self.ids] = np.arange(len(self.ids))
 
     @classmethod
-    def build(cls, matrix: np.ndarray, ids: np.ndarray, settings: IndexSettings | None = None) -> "VectorIndex":
-        """Builds the kind of index that fits the number of vectors."""
+    def build(
+        cls,
+        matrix: np.ndarray,
+        ids: np.ndarray,
+        settings: IndexSettings | None = None,
+        asked: np.ndarray | None = None,
+    ) -> "VectorIndex":
+        """Builds the kind of index that fits the number of vectors.
+
+        asked: (q, D) float32, of what it will be asked; without them it is tried with some of its own rows.
+        """
         settings = settings or IndexSettings()
         matrix = np.ascontiguousarray(matrix, np.float32)
         count, dim = matrix.shape
@@ -66,10 +82,12 @@ class VectorIndex:
             cells = int(4 * np.sqrt(count))
             index = faiss.IndexIVFFlat(faiss.IndexFlatIP(dim), dim, cells, faiss.METRIC_INNER_PRODUCT)
             index.train(matrix[np.random.default_rng(0).choice(count, min(count, 64 * cells), replace=False)])
-            index.nprobe = settings.ivf_probes
         index.add(matrix)
         if isinstance(index, faiss.IndexIVF):
             index.make_direct_map()
+            if asked is None:
+                asked = matrix[np.random.default_rng(0).choice(count, min(count, TRIED), replace=False)]
+            index.nprobe = _fewest_probes(index, matrix, asked, settings)
         return cls(index, ids)
 
     def __len__(self) -> int:
@@ -85,6 +103,11 @@ class VectorIndex:
         return {"IndexFlat": "flat", "IndexFlatIP": "flat", "IndexHNSWFlat": "hnsw"}.get(
             type(self._index).__name__, "ivf"
         )
+
+    @property
+    def probes(self) -> int | None:
+        """How many cells of an IVF index are looked at for a few neighbours; None of other kinds."""
+        return int(self._index.nprobe) if self.kind == "ivf" else None
 
     def vectors(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(which of `ids` are here as (n,) bool, their vectors as (number here, D) float32)."""
@@ -103,11 +126,14 @@ class VectorIndex:
         queries = np.ascontiguousarray(queries, np.float32)
         if k == 0 or len(queries) == 0:
             return np.full((len(queries), k), -1, np.int64), np.full((len(queries), k), -np.inf, np.float32)
+        share = 1.0
         if eligible is not None and self.kind != "flat":
             few = max(EXACT_BELOW_SHARE * len(self), EXACT_BELOW_ROWS_PER_WANTED * k)
-            if np.count_nonzero(eligible) < few:
+            left = np.count_nonzero(eligible)
+            if left < few:
                 return self._search_few(queries, k, np.flatnonzero(eligible))
-        scores, rows = self._index.search(queries, k, params=self._parameters(k, eligible))
+            share = left / len(self)
+        scores, rows = self._index.search(queries, k, params=self._parameters(k / share, eligible))
         found = rows >= 0
         return np.where(found, self.ids[rows], -1), np.where(found, scores, -np.inf).astype(np.float32)
 
@@ -118,14 +144,14 @@ class VectorIndex:
         ids = np.pad(self.ids[rows[best]], missing, constant_values=-1)
         return ids, np.pad(np.take_along_axis(scores, best, axis=1), missing, constant_values=-np.inf)
 
-    def _parameters(self, k: int, eligible: np.ndarray | None) -> "faiss.SearchParameters":
+    def _parameters(self, among: float, eligible: np.ndarray | None) -> "faiss.SearchParameters":
+        """among: of how many neighbours, eligible or not, the wanted ones are likely to be."""
         chosen = {} if eligible is None else {"sel": faiss.IDSelectorBitmap(np.packbits(eligible, bitorder="little"))}
         if self.kind == "hnsw":
-            # Rows that are not eligible take places of the search list, so that it must be longer.
-            share = 1.0 if eligible is None else eligible.mean()
-            return faiss.SearchParametersHNSW(efSearch=int(max(self._index.hnsw.efSearch, 2 * k / share)), **chosen)
+            return faiss.SearchParametersHNSW(efSearch=int(max(self._index.hnsw.efSearch, 2 * among)), **chosen)
         if self.kind == "ivf":
-            return faiss.SearchParametersIVF(nprobe=self._index.nprobe, **chosen)
+            # What it was tried with does for so many neighbours; more of them lie in more cells.
+            return faiss.SearchParametersIVF(nprobe=int(self._index.nprobe * max(among / TRIED_K, 1.0)), **chosen)
         return faiss.SearchParameters(**chosen)
 
     def _reconstruct(self, rows: np.ndarray) -> np.ndarray:
@@ -154,3 +180,16 @@ class VectorIndex:
             return cls(faiss.read_index(str(path)), ids)
         except RuntimeError as error:
             raise CorruptFileError(f"{path} is not a FAISS index: {error}") from error
+
+
+def _fewest_probes(index: "faiss.IndexIVF", matrix: np.ndarray, asked: np.ndarray, settings: IndexSettings) -> int:
+    """How many cells must be looked at so that enough of the exact neighbours (cosines as good) are found."""
+    k = min(TRIED_K, len(matrix))
+    exact, _ = faiss.knn(asked, matrix, k, metric=faiss.METRIC_INNER_PRODUCT)
+    probes = 1
+    while probes < settings.ivf_probes:
+        scores, _ = index.search(asked, k, params=faiss.SearchParametersIVF(nprobe=probes))
+        if np.mean(scores >= exact[:, -1:] - 1e-5) >= settings.ivf_recall:
+            break
+        probes *= 2
+    return min(probes, settings.ivf_probes)

@@ -213,7 +213,9 @@ class _Refresh:
             self._state["models"].append(name)
         if isinstance(model, LatentFactors) and len(model.items) >= SPARSE_FROM:
             rows = np.arange(len(model.items))
-            parts.write_factor_index(self._folder, VectorIndex.build(model.items, rows, self._settings.index))
+            viewers = _some_viewers(model, self._interactions)
+            index = VectorIndex.build(model.items, rows, self._settings.index, asked=viewers)
+            parts.write_factor_index(self._folder, index)
 
     def _write_popularity(self) -> None:
         interactions = self._interactions
@@ -362,6 +364,15 @@ def _table_to_serve(store: Store, home: Home) -> EmbeddingTable | None:
                 most,
             )
     return max(tables, key=lambda table: (covered[table.encoder_id], last[table.encoder_id]), default=None)
+
+
+def _some_viewers(factors: LatentFactors, interactions: Interactions, most: int = 200) -> np.ndarray:
+    """The factors (n, F) float32 of viewers drawn by chance: what the index of the factors will be asked for."""
+    positives = interactions.positives()
+    known = np.flatnonzero(np.diff(positives.indptr))
+    drawn = np.random.default_rng(0).permutation(known)[:most]
+    entries = [slice(*positives.indptr[viewer : viewer + 2]) for viewer in drawn.tolist()]
+    return np.stack([factors.fold_in(positives.indices[each], positives.data[each]) for each in entries])
 
 
 def _recall(index: VectorIndex, queries: int = 100, k: int = 10) -> float:

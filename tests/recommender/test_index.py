@@ -71,6 +71,20 @@ def test_a_search_among_a_few_looks_longer() -> None:
     assert recall(index.search(QUERIES, 20, eligible)[0], nearest(20, eligible)) >= 0.97
 
 
+def test_ivf_looks_into_as_few_cells_as_the_wanted_recall_needs() -> None:
+    def built(wanted: float, most: int = 64, asked: np.ndarray | None = None) -> VectorIndex:
+        settings = IndexSettings(exact_below=0, ivf_from=0, ivf_recall=wanted, ivf_probes=most)
+        return VectorIndex.build(MATRIX, IDS, settings, asked)
+
+    few, many = built(0.5), built(0.999)
+    assert few.probes is not None and many.probes is not None and few.probes < many.probes
+    assert recall(many.search(QUERIES, 100)[0], nearest(100, np.ones(COUNT, bool))) >= 0.99
+    assert built(0.999, most=2).probes == 2
+    between = np.random.default_rng(5).normal(size=(40, DIM)).astype(np.float32)
+    assert (built(0.9, asked=between).probes or 0) > (built(0.9).probes or 0), "what lies between cells needs more"
+    assert VectorIndex.build(MATRIX, IDS).probes is None
+
+
 @pytest.mark.parametrize("few", [0, 1, 3])
 def test_where_fewer_are_eligible_the_rest_is_empty(index: VectorIndex, few: int) -> None:
     eligible = np.zeros(COUNT, bool)
