@@ -12,6 +12,7 @@ import scipy.sparse as sp
 from implicit.als import AlternatingLeastSquares
 from implicit.recommender_base import ModelFitError
 from pydantic import BaseModel, ConfigDict, Field
+from scipy.linalg import lapack
 from threadpoolctl import threadpool_limits
 
 #: 50 on MovieLens-1M, where that does best, and little where histories are short.
@@ -46,7 +47,8 @@ class LatentFactors:
 
         The ALS step for one user: (YtY + regularization + Yh^T (C - 1) Yh) x = Yh^T c with c = alpha * weight.
         """
-        return np.linalg.solve(self._normal_matrix(columns, weights), self.items[columns].T @ (self.alpha * weights))
+        watched = self.items[columns]
+        return _solve(self._normal_matrix(watched, weights), watched.T @ (self.alpha * weights))
 
     def scores(self, columns: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """Predicted preference for every video: (V,) float32."""
@@ -54,8 +56,9 @@ class LatentFactors:
 
     def contributions(self, columns: np.ndarray, weights: np.ndarray, wanted: np.ndarray) -> np.ndarray:
         """How much each watched video (h) adds to the score of each wanted one (n): (h, n) float32."""
-        towards = np.linalg.solve(self._normal_matrix(columns, weights), self.items[wanted].T)
-        return (self.alpha * weights)[:, None] * (self.items[columns] @ towards)
+        watched = self.items[columns]
+        towards = _solve(self._normal_matrix(watched, weights), self.items[wanted].T)
+        return (self.alpha * weights)[:, None] * (watched @ towards)
 
     def arrays(self) -> dict[str, np.ndarray]:
         return {
@@ -68,9 +71,19 @@ class LatentFactors:
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Self:
         return cls(arrays["items"], float(arrays["regularization"]), float(arrays["alpha"]))
 
-    def _normal_matrix(self, columns: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        watched = self.items[columns]
-        return self._gram + (watched.T * (self.alpha * weights - 1.0)) @ watched
+    def _normal_matrix(self, watched: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        return self._gram + watched.T @ (watched * (self.alpha * weights - 1.0)[:, None])
+
+
+def _solve(matrix: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """matrix^-1 right, of a symmetric matrix (F, F) that is positive definite but for rounding: by Cholesky, in a
+    fraction of the time that a general solve takes."""
+    if matrix.dtype == right.dtype == np.float32:
+        # LAPACK works on columns: it takes the transpose, which is the same, as it is.
+        _, solved, failed = lapack.sposv(matrix.T, right, lower=True)
+        if not failed:
+            return np.asarray(solved)
+    return np.linalg.solve(matrix, right)
 
 
 def fit_factors(

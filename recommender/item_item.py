@@ -34,9 +34,8 @@ class ItemWeights:
 
     def scores(self, columns: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """Scores of all videos for a history: (h,) columns and weights -> (V,) float32."""
-        rows = self.weights[columns]
-        share = np.repeat(weights, np.diff(rows.indptr)).astype(np.float32) * rows.data
-        return np.bincount(rows.indices, share, rows.shape[1]).astype(np.float32)
+        scores: np.ndarray = weights.astype(np.float32, copy=False) @ self.weights[columns]
+        return scores
 
     def sparse_scores(self, columns: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The same as `scores` without the zeros: (n,) int64 columns in order and (n,) float32 scores."""

@@ -12,11 +12,13 @@ def best(scores: np.ndarray, eligible: np.ndarray, k: int) -> Found:
 
     scores: (W,) float32 of the first W columns; eligible: (V,) bool with V >= W.
     """
-    candidates = np.flatnonzero(eligible[: len(scores)] & (scores > 0))
-    if len(candidates) > k:
-        candidates = candidates[np.argpartition(-scores[candidates], k - 1)[:k]]
-    order = np.lexsort((candidates, -scores[candidates]))
-    return Found(candidates[order], scores[candidates[order]].astype(np.float32), scores)
+    open_to = np.where(eligible[: len(scores)], scores, 0)
+    least = max(np.partition(open_to, -k)[-k], 0) if k < len(open_to) else 0
+    candidates = np.flatnonzero(open_to >= least if least > 0 else open_to > 0)
+    # They are in the order of the columns, and a stable sort leaves equals in it.
+    order = np.argsort(-open_to[candidates], kind="stable")[:k]
+    found = candidates[order]
+    return Found(found, scores[found].astype(np.float32, copy=False), scores)
 
 
 def best_of(columns: np.ndarray, scores: np.ndarray, eligible: np.ndarray, k: int) -> Found:

@@ -38,7 +38,10 @@ class HistorySource(BaseSource):
         return query.profile.known
 
     def candidates(self, query: Query, eligible: np.ndarray, k: int) -> Found:
-        _, columns, weights = self._recent(query)
+        columns, weights = query.profile.recent(self._half_life)
+        known = columns < self._size
+        if not known.all():
+            columns, weights = columns[known], weights[known]
         if len(columns) == 0:
             return NOTHING
         if self._size >= SPARSE_FROM:
