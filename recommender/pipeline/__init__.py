@@ -101,6 +101,7 @@ class Pipeline:
         self.size = size
         self.filters = filters
         self.sources = sources
+        self._bits = {source.name: bit for bit, source in enumerate(sources)}
         self.scorer = scorer
         self.ranker = ranker
         self._describe = describe
@@ -154,12 +155,13 @@ class Pipeline:
         A source is named behind an item when a twentieth of the score is its part.
         """
         parts = self.scorer.parts(query, candidates)
-        scores = parts.sum(axis=0)
-        order = np.lexsort((candidates.columns, -scores))[: self.settings.reserve]
-        bits = np.array([1 << self._bit(name) for name in candidates.sources], np.int64)
-        behind = (parts > 0) & (parts >= NAMED_FROM_SHARE * scores)
-        ranked = Ranked(candidates.columns[order], scores[order], (behind.T @ bits)[order].astype(np.uint32))
-        return replace(candidates, fused=scores).take(order), ranked
+        fused = parts.sum(axis=0)
+        order = np.lexsort((candidates.columns, -fused))[: self.settings.reserve]
+        best, parts, scores = candidates.take(order), parts.take(order, axis=1), fused[order]
+        found_by = np.zeros(len(order), np.uint32)
+        for name, behind in zip(candidates.sources, (parts > 0) & (parts >= NAMED_FROM_SHARE * scores), strict=True):
+            found_by |= np.left_shift(behind, self._bits[name], dtype=np.uint32)
+        return replace(best, fused=scores), Ranked(best.columns, scores, found_by)
 
     def hydrate(self, query: Query, slate: Shown, trace: Trace, skip: Collection[str] = ()) -> list[dict[str, Any]]:
         """The fields of each item, from all hydrators but those in `skip`; one that fails is left out and named."""
@@ -261,14 +263,14 @@ class Pipeline:
             log.exception("the ranker failed")
             trace.warnings.append("the ranker was left out: it failed")
             return fused
-        order = np.lexsort((best, -scores))
+        order = np.argsort(-scores, kind="stable")
         others = fused.scores[len(best) :]
         behind = scores.min() * others / max(float(fused.scores[0]), 1e-12)
-        rows = np.concatenate([order, np.arange(len(best), len(fused))])
-        return replace(fused.take(rows), scores=np.concatenate([scores[order], behind]).astype(np.float32))
-
-    def _bit(self, name: str) -> int:
-        return next(bit for bit, source in enumerate(self.sources) if source.name == name)
+        return Ranked(
+            np.concatenate([fused.columns[order], fused.columns[len(best) :]]),
+            np.concatenate([scores[order], behind]).astype(np.float32, copy=False),
+            np.concatenate([fused.found_by[order], fused.found_by[len(best) :]]),
+        )
 
 
 def _weights(query: Query, sources: Sequence[Source], finds: Sequence[Found]) -> np.ndarray:

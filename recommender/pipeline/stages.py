@@ -5,7 +5,7 @@ them. Everything is arrays over the columns of one release.
 """
 
 from collections.abc import Hashable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -51,6 +51,8 @@ class Found:
 
     def of(self, columns: np.ndarray) -> np.ndarray:
         """The source's scores of any columns: (n,) float32, NaN where it has none."""
+        if self.every is not None and columns.max(initial=-1) < len(self.every):
+            return self.every[columns]
         scores = np.full(len(columns), np.nan, np.float32)
         if self.every is not None:
             known = columns < len(self.every)
@@ -77,12 +79,13 @@ class Candidates:
     fused: np.ndarray
 
     def take(self, rows: np.ndarray) -> "Candidates":
-        return replace(
-            self,
-            columns=self.columns[rows],
-            ranks=self.ranks[:, rows],
-            scores=self.scores[:, rows],
-            fused=self.fused[rows],
+        return Candidates(
+            self.columns[rows],
+            self.sources,
+            self.weights,
+            self.ranks.take(rows, axis=1),
+            self.scores.take(rows, axis=1),
+            self.fused[rows],
         )
 
 

@@ -22,6 +22,8 @@ RECENT_VECTORS = 10
 #: The windows of `recommender.popularity.Popularity`.
 POPULARITY = ("all_time", "decayed", "recent")
 SECONDS_PER_YEAR = 365.25 * SECONDS_PER_DAY
+#: Where the last of what is looked up of a video stands.
+PUBLISHED, LOG_DURATION, LABEL_SHARE = -3, -2, -1
 
 VectorsOf = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
@@ -77,22 +79,22 @@ class FeatureBuilder:
         share = (counts + 1) / (counts.sum(axis=1, keepdims=True) + counts.shape[1])
         self._windows = len(counts)
         log_duration = np.log(np.maximum(facts.duration_s, 1.0))
-        # (V, 2 P + 1) float64, all that is looked up of one video side by side: popularity, trend, when it was
-        # published, how long it is.
+        self._labels = facts.labels.shape[1]
+        self._label_ids, lengths = _padded(facts.labels.tocsr())
+        # What each label of a video counts in it; NaN without any.
+        label_share = 1 / np.where(lengths > 0, lengths, np.nan)
+        # (V, 2 P + 2) float64, all that is looked up of one video side by side: popularity, trend, and the three last.
         self._looked_up = np.column_stack(
             [
                 *np.log1p(counts),
                 *np.diff(np.log(share), axis=0),
                 facts.published_at / SECONDS_PER_YEAR,
                 log_duration,
+                label_share,
             ]
         )
-        self._labels = facts.labels.shape[1]
-        self._label_ids, lengths = _padded(facts.labels.tocsr())
-        self._label_share = 1 / np.maximum(lengths, 1)
-        self._has_labels = lengths > 0
-        weight = (share[0] if len(share) else np.ones(len(lengths))) * self._label_share
-        usual = self._label_sums(np.arange(len(lengths)), weight)
+        weight = (share[0] if len(share) else np.ones(len(lengths))) * label_share
+        usual = self._label_sums(self._label_ids, weight)
         # Of labels that hardly anything popular has, one like would say far too much.
         self._usual = np.maximum(usual / max(usual.sum(), 1e-9), 1e-3)
         self.names = feature_names(sources, facts.popularity_names)
@@ -109,8 +111,8 @@ class FeatureBuilder:
             return features.T
         self._put_sources(candidates, features)
         looked_up = self._looked_up[columns].T
-        features[self._first_of_windows : self._first_of_windows + len(looked_up) - 2] = looked_up[:-2]
-        features[self._row["age_years"]] = now / SECONDS_PER_YEAR - looked_up[-2]
+        features[self._first_of_windows : self._first_of_windows + len(looked_up) - 3] = looked_up[:-3]
+        features[self._row["age_years"]] = now / SECONDS_PER_YEAR - looked_up[PUBLISHED]
         if profile.known:
             self._put_history(profile, columns, looked_up, now, features)
         return np.ascontiguousarray(features.T)
@@ -140,17 +142,18 @@ class FeatureBuilder:
         self, profile: Profile, columns: np.ndarray, looked_up: np.ndarray, now: float, features: np.ndarray
     ) -> None:
         row, liked, weights = self._row, profile.liked, profile.signal
-        recent = weights * np.exp2(-np.arange(len(liked)) / RECENT_HALF_LIFE_ITEMS)
-        weightings = np.stack([weights, recent])
-        features[[row["label_affinity"], row["recent_label_affinity"]]] = self._label_affinities(
-            columns, liked, weightings
-        )
-        of_all, of_recent = _means_of_known(self._looked_up[liked], weightings)
-        features[row["published_after_history"]] = looked_up[-2] - of_all[-2]
-        features[row["published_after_recent"]] = looked_up[-2] - of_recent[-2]
+        of_liked = self._looked_up[liked]
+        weightings = np.empty((2, len(liked)))
+        weightings[0] = weights
+        weightings[1] = weights * np.exp2(-np.arange(len(liked)) / RECENT_HALF_LIFE_ITEMS)
+        affinities = self._label_affinities(columns, liked, weightings * of_liked[:, LABEL_SHARE])
+        features[row["label_affinity"] : row["recent_label_affinity"] + 1] = affinities * looked_up[LABEL_SHARE]
+        of_all, of_recent = _means_of_known(of_liked, weightings)
+        features[row["published_after_history"]] = looked_up[PUBLISHED] - of_all[PUBLISHED]
+        features[row["published_after_recent"]] = looked_up[PUBLISHED] - of_recent[PUBLISHED]
         usual = of_all[0] if self._windows else np.nan
         features[row["more_popular_than_history"]] = looked_up[0] - usual
-        features[row["duration_after_history"]] = looked_up[-1] - of_recent[-1]
+        features[row["duration_after_history"]] = looked_up[LOG_DURATION] - of_recent[LOG_DURATION]
         if self._facts.vectors is not None:
             self._put_similarity(self._facts.vectors, columns, liked, weights, features)
         features[row["history_length"]] = len(liked)
@@ -158,22 +161,21 @@ class FeatureBuilder:
         features[row["log_minutes_since_last"]] = np.log1p(max(now - profile.times[0], 0.0) / 60)
 
     def _label_affinities(self, columns: np.ndarray, liked: np.ndarray, weightings: np.ndarray) -> np.ndarray:
-        """How much more often than usual the viewer likes a candidate's labels, for each weighting (w, h) of the likes.
+        """The sum over a candidate's labels of how much more often than usual the viewer likes them.
 
-        (w, n): 1 is as usual; NaN where a candidate, or all that was liked, has no labels.
+        weightings: (w, h), of the likes, spread over their labels. (w, n): 1 a label is as usual; NaN where nothing
+        that was liked has labels.
         """
-        share = np.where(self._has_labels[columns], self._label_share[columns], np.nan)
-        if not self._has_labels[liked].any():
-            return np.full((len(weightings), len(columns)), np.nan)
-        taste = np.stack([self._label_sums(liked, weights) for weights in weightings * self._label_share[liked]])
+        ids = self._label_ids[liked]
+        taste = np.stack([self._label_sums(ids, weights) for weights in weightings])
+        total = taste.sum(axis=1, keepdims=True)
         # A place without a label adds nothing.
-        lift = np.zeros((len(weightings), len(self._usual) + 1))
-        lift[:, :-1] = taste / (taste.sum(axis=1, keepdims=True) * self._usual)
-        return lift[:, self._label_ids[columns]].sum(axis=2) * share
+        lift = np.zeros((len(weightings), self._labels + 1))
+        lift[:, :-1] = taste / (np.where(total > 0, total, np.nan) * self._usual)
+        return lift.take(self._label_ids[columns], axis=1).sum(axis=2)
 
-    def _label_sums(self, columns: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        """(L,) sums of weights (n,) of the videos that carry each label."""
-        ids = self._label_ids[columns]
+    def _label_sums(self, ids: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """(L,) sums of weights (n,) of the videos that carry each label; ids: (n, K) rows of `_label_ids`."""
         return np.bincount(ids.ravel(), np.repeat(weights, ids.shape[1]), self._labels + 1)[:-1]
 
     def _put_similarity(
