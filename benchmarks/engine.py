@@ -103,11 +103,10 @@ def measure_movielens(folder: Path, requests: int) -> dict[str, Any]:
 
 def measure_large(videos: int, requests: int) -> dict[str, Any]:
     """A made catalogue: clustered vectors and factors, sparse item-item weights, histories of 50 likes."""
+    started = time.perf_counter()
+    release, view = _made_release(videos)
     with _one_thread():
-        started = time.perf_counter()
-        settings = _settings(SOURCES_OF_LARGE)
-        release, view = _made_release(videos)
-        opened = Engine(release, view, settings)
+        opened = Engine(release, view, _settings(SOURCES_OF_LARGE))
         opening_s = time.perf_counter() - started
         rng = np.random.default_rng(1)
         queries = [Query(_made_profile(rng, videos), SHOWN, 1_700_000_000.0 + turn) for turn in range(requests)]
@@ -179,7 +178,6 @@ def _library_calls(opened: Engine) -> Callable[[Query], object]:
     factors = models["collaborative"]
     assert isinstance(factors, LatentFactors)
     rows = {name: models["item_item" if name == "session" else name] for name in SOURCES[1:]}
-    size = len(opened.videos)
     trained = opened.release.ranker
     assert trained is not None
     booster = lightgbm.Booster(model_str=orjson.loads(trained.to_text())["trees"])
@@ -194,9 +192,7 @@ def _library_calls(opened: Engine) -> Callable[[Query], object]:
             assert isinstance(model, ItemWeights)
             half_life = getattr(opened.settings.sources, name).half_life_items or None
             columns, counts = query.profile.recent(half_life)
-            part: sp.csr_matrix = model.weights[columns]
-            share = np.repeat(counts, np.diff(part.indptr)) * part.data
-            scores.append(np.bincount(part.indices, share, size))
+            scores.append(counts @ model.weights[columns])
         best = [np.argpartition(-each, CANDIDATES)[:CANDIDATES] for each in scores]
         merged = np.unique(np.concatenate(best))
         booster.predict(features, raw_score=True, num_threads=1)
@@ -246,11 +242,9 @@ def _made_release(count: int) -> tuple[Release, CatalogueView]:
     rng = np.random.default_rng(0)
     rows = np.arange(count)
     factors = LatentFactors(_clustered(rng, count, FACTORS), 50.0, 1.0)
-    use_threads(2)
     # The kinds of index that a refresh would build.
     index = VectorIndex.build(_clustered(rng, count, DIM), rows)
     factor_index = VectorIndex.build(factors.items, rows, asked=_made_viewers(factors, rng, ASKED_FOR_RECALL))
-    use_threads(1)
     world = rng.pareto(1.2, size=(Popularity.WINDOWS, count)).astype(np.float32)
     records = [
         VideoRecord(id=f"v{number}", number=number, labels=[f"label-{number % 200}"], created_at=1_600_000_000.0)
