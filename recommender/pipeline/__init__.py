@@ -287,11 +287,12 @@ def _weights(query: Query, sources: Sequence[Source], finds: Sequence[Found]) ->
 def _merge(sources: Sequence[Source], finds: Sequence[Found], weights: np.ndarray) -> Candidates:
     parts = [found.columns for found in finds] or [np.zeros(0, np.int64)]
     columns, place = np.unique(np.concatenate(parts), return_inverse=True)
-    scores = np.array([found.of(columns) for found in finds], np.float32).reshape(len(finds), len(columns))
+    scores = np.empty((len(finds), len(columns)), np.float32)
     ranks = np.zeros((len(finds), len(columns)), np.int32)
     start = 0
     for row, found in enumerate(finds):
         end = start + len(found.columns)
+        scores[row] = found.scores_of(columns, place[start:end])
         ranks[row, place[start:end]] = np.arange(1, len(found.columns) + 1)
         start = end
     names = tuple(source.name for source in sources)

@@ -49,19 +49,17 @@ class Found:
     scores: np.ndarray
     every: np.ndarray | None = None
 
-    def of(self, columns: np.ndarray) -> np.ndarray:
-        """The source's scores of any columns: (n,) float32, NaN where it has none."""
-        if self.every is not None and columns.max(initial=-1) < len(self.every):
+    def scores_of(self, columns: np.ndarray, place: np.ndarray) -> np.ndarray:
+        """The source's scores of any columns (n,), in order, among which what it found stands at `place` (k,): (n,)
+        float32, NaN where it has none."""
+        if self.every is not None and columns[-1:].max(initial=-1) < len(self.every):
             return self.every[columns]
         scores = np.full(len(columns), np.nan, np.float32)
-        if self.every is not None:
+        if self.every is None:
+            scores[place] = self.scores
+        else:
             known = columns < len(self.every)
             scores[known] = self.every[columns[known]]
-        elif len(self.columns):
-            order = np.argsort(self.columns)
-            place = order[np.minimum(np.searchsorted(self.columns, columns, sorter=order), len(order) - 1)]
-            here = self.columns[place] == columns
-            scores[here] = self.scores[place[here]]
         return scores
 
 

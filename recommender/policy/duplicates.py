@@ -25,6 +25,8 @@ class Duplicates:
 
 def duplicates(facts: Facts, columns: np.ndarray, watched: np.ndarray) -> Duplicates | None:
     """The constraint on (n,) columns after (w,) columns were watched; None when none of them has a like."""
+    if facts.duplicate_groups == 0:
+        return None
     groups = facts.duplicate_group[columns]
     if groups.max(initial=-1) < 0:
         return None

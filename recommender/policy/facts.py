@@ -44,10 +44,6 @@ class Members:
     def _lists(self) -> tuple[list[int], list[int]]:
         return self.offsets.tolist(), self.codes.tolist()
 
-    def first(self, n: int) -> "Members":
-        """The groups of the first n videos."""
-        return Members(self.offsets[: n + 1], self.codes[: self.offsets[min(n, len(self.offsets) - 1)]])
-
     def codes_of(self, row: int) -> list[int]:
         offsets, codes = self._lists
         return codes[offsets[row] : offsets[row + 1]]

@@ -37,7 +37,7 @@ class Fatigue:
 
 def fatigue(request: SlateRequest, columns: np.ndarray, settings: FatigueSettings) -> Fatigue | None:
     """The fatigue of (n,) columns; None when nobody is tired of any."""
-    if settings.after is None:
+    if settings.after is None or len(request.shown) == 0:
         return None
     bound = min(settings.after, settings.out_after)
     tired = request.showings >= bound

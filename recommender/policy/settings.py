@@ -32,7 +32,7 @@ def preferences_of(settings: PolicySettings, request: SlateRequest, shortlist: S
     if settings.diversity.strength == 0 and settings.calibration.strength == 0:
         return []
     weighed = shortlist.weighed(settings.diversity.pool)
-    columns, labels = shortlist.columns[:weighed], shortlist.labels.first(weighed)
+    columns, labels = shortlist.columns[:weighed], shortlist.labels_of_first(weighed)
     found = (
         diversity(shortlist.facts, columns, labels, request.limit, settings.diversity),
         calibration(request.taste, labels, settings.calibration),
