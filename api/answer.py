@@ -110,11 +110,12 @@ class Answer:
         with_history = wants_reasons or self._engine.slates.needs_history
         query = self._with_showings(self._query())
         query = self._with_history(query) if with_history else query
-        rest = self._engine.allowed(query, ranked)
+        eligible = self._engine.pipeline.eligible(query)
+        rest = self._engine.allowed(query, ranked, eligible)
         with timed(self._trace, "policy"):
             # A later page shows what the first one left, whatever a list of its own would be filled up with.
             closed = self._asked.cursor is not None or not with_history
-            slate = self._engine.select(query, rest, self._trace, closed)
+            slate = self._engine.select(query, rest, self._trace, closed, eligible)
         left = rest.take(np.flatnonzero(~np.isin(rest.columns, slate.columns)))
         items = items_of(
             self._engine,

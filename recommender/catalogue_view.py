@@ -177,13 +177,13 @@ class CatalogueView:
         """(V, L) bool, by the codes of the labels; another one when a label has changed."""
         matrix = self._label_matrix
         if matrix is None:
-            generation = self._generation
+            state = self.state
             has = self.label_codes >= 0
             indptr = np.concatenate([[0], np.cumsum(has.sum(axis=1))])
             indices = self.label_codes[has]
             shape = (len(self.videos), len(self._code_of["label"]))
             matrix = sp.csr_matrix((np.ones(len(indices), bool), indices, indptr), shape)
-            if generation == self._generation:
+            if state is not None and state == self.state:
                 self._label_matrix = matrix
         return matrix
 
@@ -229,12 +229,12 @@ class CatalogueView:
     def _availability(self, now: float) -> tuple[float, np.ndarray]:
         since, until, mask = self._available
         if not since <= now < until:
-            generation = self._generation
+            state = self.state
             mask = (self.available_from <= now) & (now < self.available_until)
             edges = np.concatenate([self.available_from, self.available_until])
             since = float(edges[edges <= now].max(initial=-np.inf))
             until = float(edges[edges > now].min(initial=np.inf))
-            if generation == self._generation:
+            if state is not None and state == self.state:
                 self._available = (since, until, mask)
         return since, mask
 
@@ -249,11 +249,11 @@ class CatalogueView:
         """The columns (e,) int64 of a series by its code, in the order of their episodes."""
         found = self._by_series
         if found is None:
-            generation = self._generation
+            state = self.state
             columns = np.flatnonzero(self.series >= 0)
             order = columns[np.lexsort((self.episode[columns], self.series[columns]))]
             found = (order, self.series[order])
-            if generation == self._generation:
+            if state is not None and state == self.state:
                 self._by_series = found
         columns, codes = found
         return columns[np.searchsorted(codes, series) : np.searchsorted(codes, series, "right")]

@@ -249,13 +249,16 @@ class Engine:
         trace = Trace()
         return self.pipeline.rank(query, trace), trace
 
-    def allowed(self, query: Query, ranked: Ranked) -> Ranked:
-        """Scored candidates, which may come from a cache, that filters and blocks let through in this request."""
-        eligible = self.pipeline.eligible(query)
+    def allowed(self, query: Query, ranked: Ranked, eligible: np.ndarray | None = None) -> Ranked:
+        """Scored candidates, which may come from a cache, that filters and blocks let through in this request;
+        eligible: (V,) bool of it, where it is known."""
+        if eligible is None:
+            eligible = self.pipeline.eligible(query)
+        passed = eligible[ranked.columns]
         blocked = self.slates.blocked(query)
         if blocked is not None:
-            eligible &= ~blocked
-        return ranked.take(np.flatnonzero(eligible[ranked.columns]))
+            passed &= ~blocked[ranked.columns]
+        return ranked.take(np.flatnonzero(passed))
 
     def select(
         self,
