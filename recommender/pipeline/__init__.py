@@ -250,12 +250,12 @@ class Pipeline:
         if (time.perf_counter() - started) * 1000 > self.settings.deadline_ms:
             trace.warnings.append("the ranker was left out: no time was left for it")
             return fused
-        best = np.arange(min(self.settings.ranked, len(fused)))
+        best = candidates.first(self.settings.ranked)
         try:
             with timed(trace, "rank"):
-                features = self._describe(query, candidates.take(best))
+                features = self._describe(query, best)
                 if query.described:
-                    trace.snapshot = Snapshot(candidates.columns[best], features.astype(np.float16))
+                    trace.snapshot = Snapshot(best.columns, features.astype(np.float16))
                 if ranker is None:
                     return fused
                 scores = ranker.scores(features)
@@ -264,12 +264,12 @@ class Pipeline:
             trace.warnings.append("the ranker was left out: it failed")
             return fused
         order = np.argsort(-scores, kind="stable")
-        others = fused.scores[len(best) :]
+        others = fused.scores[len(scores) :]
         behind = scores.min() * others / max(float(fused.scores[0]), 1e-12)
         return Ranked(
-            np.concatenate([fused.columns[order], fused.columns[len(best) :]]),
+            np.concatenate([fused.columns[order], fused.columns[len(scores) :]]),
             np.concatenate([scores[order], behind]).astype(np.float32, copy=False),
-            np.concatenate([fused.found_by[order], fused.found_by[len(best) :]]),
+            np.concatenate([fused.found_by[order], fused.found_by[len(scores) :]]),
         )
 
 

@@ -86,6 +86,12 @@ class Candidates:
             self.fused[rows],
         )
 
+    def first(self, n: int) -> "Candidates":
+        """The first n, or all where there are fewer, without a copy."""
+        return Candidates(
+            self.columns[:n], self.sources, self.weights, self.ranks[:, :n], self.scores[:, :n], self.fused[:n]
+        )
+
 
 @dataclass(frozen=True)
 class Ranked:

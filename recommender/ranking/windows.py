@@ -139,7 +139,7 @@ def _candidates(engine: Engine, query: Query) -> Candidates:
     pipeline = engine.pipeline
     eligible = pipeline.eligible(query) & ~(engine.view.published_at > query.now)
     candidates, _ = pipeline.fuse(query, pipeline.gather(query, eligible, Trace()))
-    return candidates.take(np.arange(min(pipeline.settings.ranked, len(candidates.columns))))
+    return candidates.first(pipeline.settings.ranked)
 
 
 def _grades(candidates: Candidates, videos: np.ndarray, signals: np.ndarray) -> np.ndarray:
