@@ -15,7 +15,7 @@ from recommender.pipeline.sources.continuing import ContinueWatchingSource, Next
 from recommender.pipeline.sources.history import HistorySource
 from recommender.pipeline.sources.popular import PopularSource
 from recommender.pipeline.sources.settings import HistorySourceSettings, SourceSettings
-from recommender.pipeline.stages import Query
+from recommender.pipeline.stages import Found, Query
 from recommender.popularity import CountrySums, Popularity
 from recommender.profile import Profile, nobody
 
@@ -71,7 +71,11 @@ def test_a_history_source_asks_its_model_with_its_own_recency_about_what_the_mod
     found = source.candidates(query, everything(12), 2)
     assert model.asked == [([2, 0], [0.5, 0.25])], "9 came after the release"
     assert (found.columns.tolist(), found.scores.tolist()) == ([1, 3], [3.0, 2.0])
-    np.testing.assert_array_equal(found.of(np.array([2, 0, 11])), [1.0, 0.0, np.nan])
+    columns, place = np.array([0, 1, 2, 3, 11]), np.array([1, 3])
+    np.testing.assert_array_equal(found.scores_of(columns, place), [0.0, 3.0, 1.0, 2.0, np.nan])
+    np.testing.assert_array_equal(found.scores_of(columns[:-1], place), [0.0, 3.0, 1.0, 2.0])
+    without_every = Found(found.columns, found.scores)
+    np.testing.assert_array_equal(without_every.scores_of(columns, place), [np.nan, 3.0, np.nan, 2.0, np.nan])
     assert source.explain(query, np.array([3, 11])).tolist() == [1, -1], "rows of the likes, newest first"
 
 
