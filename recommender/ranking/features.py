@@ -17,6 +17,8 @@ from recommender.ranking.ranker import FUSION
 
 #: In what is recent about a viewer a like counts half as much this many likes later.
 RECENT_HALF_LIFE_ITEMS = 10.0
+#: How quickly likes of other times of the day cease to count: four hours away a seventh, twelve hours away nothing.
+HOURS_MATTER = 4.0
 #: Candidates are compared with the vectors of so many likes.
 RECENT_VECTORS = 10
 #: The windows of `recommender.popularity.Popularity`.
@@ -57,6 +59,7 @@ def feature_names(sources: Sequence[str], popularity: Sequence[str] = POPULARITY
         "age_years",
         "label_affinity",
         "recent_label_affinity",
+        "label_affinity_at_this_hour",
         "published_after_history",
         "published_after_recent",
         "more_popular_than_history",
@@ -143,12 +146,13 @@ class FeatureBuilder:
     ) -> None:
         row, liked, weights = self._row, profile.liked, profile.signal
         of_liked = self._looked_up[liked]
-        weightings = np.empty((2, len(liked)))
+        weightings = np.empty((3, len(liked)))
         weightings[0] = weights
         weightings[1] = weights * np.exp2(-np.arange(len(liked)) / RECENT_HALF_LIFE_ITEMS)
+        weightings[2] = weights * _nearness_in_the_day(profile.times, now)
         affinities = self._label_affinities(columns, liked, weightings * of_liked[:, LABEL_SHARE])
-        features[row["label_affinity"] : row["recent_label_affinity"] + 1] = affinities * looked_up[LABEL_SHARE]
-        of_all, of_recent = _means_of_known(of_liked, weightings)
+        features[row["label_affinity"] : row["label_affinity_at_this_hour"] + 1] = affinities * looked_up[LABEL_SHARE]
+        of_all, of_recent = _means_of_known(of_liked, weightings[:2])
         features[row["published_after_history"]] = looked_up[PUBLISHED] - of_all[PUBLISHED]
         features[row["published_after_recent"]] = looked_up[PUBLISHED] - of_recent[PUBLISHED]
         usual = of_all[0] if self._windows else np.nan
@@ -197,6 +201,13 @@ def _standardised(values: np.ndarray) -> np.ndarray:
     """In standard deviations from the mean; 0 where all are alike."""
     spread = float(values.std())
     return (values - values.mean()) / (spread if spread > 0 else 1)
+
+
+def _nearness_in_the_day(times: np.ndarray, now: float) -> np.ndarray:
+    """(h,) in 0..1: how near moments are to now on the clock, whatever the day and the time zone; an hour or two count
+    as the same, half a day does not count."""
+    turn = (times - now) * (2 * np.pi / SECONDS_PER_DAY)
+    return np.exp(HOURS_MATTER * (np.cos(turn) - 1))
 
 
 def _padded(labels: sp.csr_matrix) -> tuple[np.ndarray, np.ndarray]:

@@ -1,5 +1,7 @@
 """Features: what they say of candidates, and that serving sees what training saw."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -7,7 +9,7 @@ import scipy.sparse as sp
 from recommender.pipeline.stages import Candidates
 from recommender.popularity import SECONDS_PER_DAY
 from recommender.profile import Profile, nobody, profile_of_likes
-from recommender.ranking.features import FeatureBuilder, VideoFacts
+from recommender.ranking.features import FeatureBuilder, VideoFacts, feature_names
 
 NOW = 1_700_000_000.0
 YEAR = 365.25 * SECONDS_PER_DAY
@@ -111,6 +113,22 @@ def test_labels_that_the_viewer_likes_more_than_usual_stand_out() -> None:
     assert built["recent_label_affinity"][1] < built["label_affinity"][1]
     only = features(FACTS, viewer(3), scored([2, 4], taste=[1, 2]), ("taste",))["label_affinity"]
     assert only[0] == 0 and only[1] > 1
+
+
+def test_labels_that_the_viewer_likes_at_this_time_of_day_stand_out() -> None:
+    """Genre 0 was liked in the evenings, genre 1 in the mornings, days ago."""
+    hour = 3_600.0
+    evening_and_morning = replace(viewer(0, 3), times=NOW - np.array([24 * 3 * hour, 24 * 2 * hour + 12 * hour]))
+
+    def affinities(now: float) -> np.ndarray:
+        built = FeatureBuilder(FACTS, ("taste",)).build(evening_and_morning, scored([2, 4], taste=[1, 2]), now)
+        return built[:, feature_names(("taste",), FACTS.popularity_names).index("label_affinity_at_this_hour")]
+
+    for at_evening in (NOW, NOW + hour, NOW + 48 * hour - hour):
+        assert affinities(at_evening)[0] > 1 and affinities(at_evening)[1] < 0.1
+    assert affinities(NOW + 12 * hour)[1] > 1 and affinities(NOW + 12 * hour)[0] < 0.1
+    halfway = affinities(NOW + 6 * hour)
+    np.testing.assert_allclose(halfway, affinities(NOW - 6 * hour), rtol=1e-4)
 
 
 def test_likeness_to_the_history_is_a_cosine() -> None:
