@@ -21,6 +21,8 @@ from data.store.writing import insert_into, writing
 #: of the words for sources; `rule`: a place in the words for rules, -1 for none.
 ITEM = np.dtype([("number", "<u4"), ("score", "<f4"), ("propensity", "<f4"), ("sources", "<u4"), ("rule", "<i2")])
 FEATURE = np.dtype("<f2")
+#: Videos that are named in one question: databases bound how many parameters it may have.
+AT_ONCE = 5_000
 
 
 @dataclass(frozen=True)
@@ -133,8 +135,11 @@ class Exposures:
             texts: dict[str, str] = dict(connection.execute(sa.select(exposure_words)).tuples().all())
             items = [np.frombuffer(row["items"], ITEM) for row in rows]
             numbers = np.unique(np.concatenate([*(each["number"] for each in items), np.zeros(0, np.uint32)]))
-            named = sa.select(videos.c.number, videos.c.id).where(videos.c.number.in_(numbers.tolist()))
-            video_of: dict[int, str] = dict(connection.execute(named).tuples().all())
+            video_of: dict[int, str] = {}
+            for start in range(0, len(numbers), AT_ONCE):
+                some = videos.c.number.in_(numbers[start : start + AT_ONCE].tolist())
+                named = sa.select(videos.c.number, videos.c.id).where(some)
+                video_of |= dict(connection.execute(named).tuples().all())
         for row, shown in zip(rows, items, strict=True):
             yield _in_words(row, shown, Words.from_json(texts[row["words"]]), video_of)
 
