@@ -1,8 +1,8 @@
 """Videos that nobody has watched yet, on real data: MovieLens-1M with trailer features (MMTF-14K).
 
 A fifth of the movies is taken out of all histories. Viewers are folded in from the others and rank the removed ones
-by what `recommender.content_map` says of them. What is chosen is chosen on warm movies held out in the same way. Which
-movies are drawn matters as much as the model, so this is done for several draws.
+by what `recommender.content_map` says of them, with its defaults. Which movies are drawn matters as much as the model,
+so this is done for several draws.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,31 +14,28 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+from data.progress import progress
 from recommender.collaborative import LatentFactors, fit_factors
-from recommender.content_map import ContentBlock, ContentMap, ContentMapSettings, fit_content_map
+from recommender.content_map import ContentBlock, ContentMap, fit_content_map
 from recommender.evaluate.metrics import bootstrap_interval, ndcg_at_k, recall_at_k
 
 K = 10
 DRAWS = 5
 COLD = 329
-PSEUDO_COLD = 264
 RATINGS = "ml-1m/ml1m_sasrec_order_interpolated_ts.csv.gz"
 TRAILERS = "mmtf14k-subset"
 PICTURE_AND_SOUND = ("picture", "sound")
 ALL_BLOCKS = ("picture", "sound", "tags", "genres", "year")
-#: What is chosen from, on warm movies only.
-SEARCHED = [
-    ContentMapSettings(landmarks=landmarks, bandwidth=bandwidth, half_support=half_support, weights={"sound": sound})
-    for landmarks, bandwidth in ((0, None), (1_000, None), (1_000, 0.5))
-    for half_support in (20.0, 200.0)
-    for sound in (1.0, 1.5)
-]
 
 
 def measure(folder: Path, draws: int = DRAWS) -> dict[str, Any]:
     """`folder` holds ml-1m and mmtf14k-subset. NDCG@10 and Recall@10 among the removed movies, means over the draws."""
     positives, blocks = _read(folder)
-    found = [_draw(positives, blocks, seed) for seed in range(1, draws + 1)]
+    found = []
+    with progress("draws", draws, "draws") as advance:
+        for seed in range(1, draws + 1):
+            found.append(_draw(positives, blocks, seed))
+            advance()
     return {
         "task": "cold",
         "movies": positives.shape[1],
@@ -56,28 +53,18 @@ def _over_draws(figures: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def _draw(positives: sp.csr_matrix, blocks: Mapping[str, np.ndarray], seed: int) -> dict[str, Any]:
     """What each model makes of the movies that this seed removes."""
     rng = np.random.default_rng(seed)
-    cold = np.sort(rng.choice(positives.shape[1], COLD, replace=False))
-    warm = np.setdiff1d(np.arange(positives.shape[1]), cold)
-    trials = [_Fold.without(positives, cold, rng.choice(warm, PSEUDO_COLD, replace=False)) for _ in range(2)]
-    test = _Fold.without(positives, np.zeros(0, np.int64), cold)
+    fold = _Fold.without(positives, np.sort(rng.choice(positives.shape[1], COLD, replace=False)))
     models: dict[str, Any] = {
-        "random": test.figures(rng.random((len(test.viewers), COLD))),
-        "content kNN, picture and sound": test.figures(test.nearest(blocks, PICTURE_AND_SOUND)),
-        "popularity among the removed (an oracle)": test.figures(
-            np.tile(test.wanted.sum(axis=0), (len(test.viewers), 1))
+        "random": fold.figures(rng.random(fold.wanted.shape)),
+        "content kNN, picture and sound": fold.figures(fold.nearest(blocks, PICTURE_AND_SOUND)),
+        "popularity among the removed (an oracle)": fold.figures(
+            np.tile(fold.wanted.sum(axis=0), (len(fold.viewers), 1))
         ),
     }
     for name, chosen in (("picture and sound", PICTURE_AND_SOUND), ("all blocks", ALL_BLOCKS)):
-        of_trials = [np.mean([trial.mapped(blocks, chosen, s)[0].mean() for trial in trials]) for s in SEARCHED]
-        settings = SEARCHED[int(np.argmax(of_trials))]
-        scores, fitted = test.mapped_scores(blocks, chosen, settings)
-        models[f"content map, {name}"] = {
-            **test.figures(scores),
-            "trust": fitted.trust,
-            "correlation": fitted.correlation,
-            "chosen": settings.model_dump(),
-            "ndcg@10_where_chosen": float(max(of_trials)),
-        }
+        scores, fitted = fold.mapped(blocks, chosen)
+        facts = {"trust": fitted.trust, "correlation": fitted.correlation}
+        models[f"content map, {name}"] = fold.figures(scores) | facts
     return models
 
 
@@ -93,11 +80,10 @@ class _Fold:
     folded_in: np.ndarray
 
     @classmethod
-    def without(cls, positives: sp.csr_matrix, gone: np.ndarray, removed: np.ndarray) -> "_Fold":
-        """Takes `removed` out to be ranked, and `gone` out altogether."""
-        removed = np.sort(removed)
+    def without(cls, positives: sp.csr_matrix, removed: np.ndarray) -> "_Fold":
+        """Takes `removed`, in order, out to be ranked."""
         keep = np.ones(positives.shape[1], np.float32)
-        keep[gone] = keep[removed] = 0
+        keep[removed] = 0
         rest = sp.csr_matrix(positives @ sp.diags_array(keep))
         rest.eliminate_zeros()
         wanted = positives[:, removed].toarray() > 0
@@ -118,18 +104,10 @@ class _Fold:
             "recall@10": float(recall_at_k(hits, relevant).mean()),
         }
 
-    def mapped(
-        self, blocks: Mapping[str, np.ndarray], names: Sequence[str], settings: ContentMapSettings
-    ) -> tuple[np.ndarray, ContentMap]:
-        scores, fitted = self.mapped_scores(blocks, names, settings)
-        return ndcg_at_k(*self._hits(scores)), fitted
-
-    def mapped_scores(
-        self, blocks: Mapping[str, np.ndarray], names: Sequence[str], settings: ContentMapSettings
-    ) -> tuple[np.ndarray, ContentMap]:
+    def mapped(self, blocks: Mapping[str, np.ndarray], names: Sequence[str]) -> tuple[np.ndarray, ContentMap]:
         content = {name: ContentBlock(blocks[name], blocks[name].any(axis=1)) for name in names}
         support = np.bincount(self.positives.indices, minlength=self.positives.shape[1])
-        fitted = fit_content_map(content, self.factors.items, support, settings)
+        fitted = fit_content_map(content, self.factors.items, support)
         return self.folded_in @ fitted.factors(content)[self.removed].T, fitted
 
     def nearest(self, blocks: Mapping[str, np.ndarray], names: Sequence[str]) -> np.ndarray:
