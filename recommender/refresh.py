@@ -30,7 +30,7 @@ from recommender.catalogue_view import CatalogueView
 from recommender.cold_start import fit_cold_start
 from recommender.collaborative import LatentFactors
 from recommender.engine import FEATURES
-from recommender.fitting import FITS, fit_model
+from recommender.fitting import FITS, QUICK, fit_model
 from recommender.index import VectorIndex
 from recommender.live_index import LiveIndex
 from recommender.pipeline.sources.history import SPARSE_FROM
@@ -267,7 +267,8 @@ class _Refresh:
         """A ranker, where there is enough to learn from and it is better than the fusion on what it has not seen."""
         choices, interactions = self._settings.ranker, self._interactions
         self._state["ranker"] = {"serves": False}
-        if not choices.enabled:
+        # The past cannot be asked with models that are not fitted for it: no ranker would serve beside them.
+        if not choices.enabled or any(name not in QUICK for name in self._state["models"]):
             return
         windows = rolling_windows(interactions, choices)
         if most_requests(windows, interactions) < choices.min_groups:

@@ -349,6 +349,15 @@ def test_a_ranker_that_learns_what_the_fusion_does_not_know_serves(store: Store,
     assert Engine.open(home, store, popular_only()).release.ranker is None
 
 
+def test_beside_models_that_the_past_cannot_be_asked_with_no_ranker_is_trained(store: Store, home: Home) -> None:
+    fill_with_followers(store)
+    settings = popular_only()
+    settings.sources.graph.enabled = True
+    settings.graph.epochs = 1
+    report = refresh(store, home, settings)
+    assert report.facts["collaborative"] == "graph" and report.facts["ranker"] == {"serves": False}
+
+
 def test_from_little_no_ranker_is_trained(world: Store, home: Home) -> None:
     assert refresh(world, home, SETTINGS).facts["ranker"] == {"serves": False}
     engine = Engine.open(home, world, SETTINGS)
