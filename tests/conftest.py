@@ -4,6 +4,7 @@ import os
 import shutil
 import socket
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -91,32 +92,28 @@ def _wait_for_redis(url: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres_url() -> Iterator[str]:
     """A real PostgreSQL server of the installed version, as an unprivileged user: its URL."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     if not found:
         pytest.skip("PostgreSQL is not installed")
     binaries = found[-1].parent
-    folder = tmp_path_factory.mktemp("postgres")
-    # PostgreSQL refuses to run as root; its own user runs it then, and must be able to reach the folder.
-    as_user: list[str] = []
-    if os.geteuid() == 0:
-        as_user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
-        for parent in [folder, *folder.parents]:
-            if parent == Path("/tmp").parent:
-                break
-            if parent.owner() == "root" and parent != Path("/tmp"):
-                parent.chmod(0o755)
-        shutil.chown(folder, "postgres", "postgres")
-    data = folder / "data"
-    run = {"check": True, "stdout": subprocess.DEVNULL, "cwd": folder}
-    subprocess.run([*as_user, binaries / "initdb", "-D", data, "-A", "trust", "-U", "watchnext"], **run)
-    port = free_port()
-    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder} -c fsync=off"
-    control = [*as_user, binaries / "pg_ctl", "-D", data, "-w"]
-    subprocess.run([*control, "-o", options, "-l", folder / "log", "start"], **run)
-    yield f"postgresql://watchnext@127.0.0.1:{port}/postgres"
-    subprocess.run([*control, "-m", "immediate", "stop"], **run)
+    # Not below pytest's own folder, which other runs of pytest clear when it is the oldest.
+    with tempfile.TemporaryDirectory(prefix="watchnext-postgres-") as folder:
+        # PostgreSQL refuses to run as root; its own user runs it then.
+        as_user: list[str] = []
+        if os.geteuid() == 0:
+            as_user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
+            shutil.chown(folder, "postgres", "postgres")
+        data = Path(folder) / "data"
+        run = {"check": True, "stdout": subprocess.DEVNULL, "cwd": folder}
+        subprocess.run([*as_user, binaries / "initdb", "-D", data, "-A", "trust", "-U", "watchnext"], **run)
+        port = free_port()
+        options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder} -c fsync=off"
+        control = [*as_user, binaries / "pg_ctl", "-D", data, "-w"]
+        subprocess.run([*control, "-o", options, "-l", Path(folder) / "log", "start"], **run)
+        yield f"postgresql://watchnext@127.0.0.1:{port}/postgres"
+        subprocess.run([*control, "-m", "immediate", "stop"], **run)
 
 
 def free_port() -> int:
