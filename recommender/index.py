@@ -186,10 +186,16 @@ def _fewest_probes(index: "faiss.IndexIVF", matrix: np.ndarray, asked: np.ndarra
     """How many cells must be looked at so that enough of the exact neighbours (cosines as good) are found."""
     k = min(TRIED_K, len(matrix))
     exact, _ = faiss.knn(asked, matrix, k, metric=faiss.METRIC_INNER_PRODUCT)
-    probes = 1
-    while probes < settings.ivf_probes:
+
+    def enough(probes: int) -> bool:
         scores, _ = index.search(asked, k, params=faiss.SearchParametersIVF(nprobe=probes))
-        if np.mean(scores >= exact[:, -1:] - 1e-5) >= settings.ivf_recall:
-            break
-        probes *= 2
-    return min(probes, settings.ivf_probes)
+        return bool(np.mean(scores >= exact[:, -1:] - 1e-5) >= settings.ivf_recall)
+
+    too_few, probes = 0, 1
+    while probes < settings.ivf_probes and not enough(probes):
+        too_few, probes = probes, 2 * probes
+    probes = min(probes, settings.ivf_probes)
+    while probes - too_few > max(1, probes // 16):
+        between = (too_few + probes) // 2
+        too_few, probes = (too_few, between) if enough(between) else (between, probes)
+    return probes
