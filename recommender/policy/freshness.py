@@ -30,16 +30,16 @@ def freshness_factor(published_at: np.ndarray, now: float, settings: FreshnessSe
 def lift_new(relevance: np.ndarray, is_new: np.ndarray, limit: int, settings: FreshnessSettings) -> np.ndarray:
     """The rows that are lifted, best first, with `relevance` (n,) changed in place.
 
-    relevance: (n,) float32 >= 0, best first; is_new: (n,) bool. What is new and among the best `limit` anyway uses
-    the budget first. A lifted row gets the score of a place in the slate; the places are spread evenly.
+    relevance: (n,) float32 >= 0, best first; is_new: (n,) bool. What is new and among the best `limit` by its own score
+    needs no lift and takes none from the others, or what a few know would keep out what nobody knows. A lifted row gets
+    the score of a place in the slate; the places are spread evenly.
     """
     budget = int(settings.new_share * limit + 1e-9)
     if budget == 0 or len(relevance) <= limit:
         return np.zeros(0, np.int64)
-    missing = budget - np.count_nonzero(is_new[:limit])
-    if missing <= 0:
-        return np.zeros(0, np.int64)
+    # Where the best are new anyway, there is nothing to make room in.
+    budget = min(budget, limit - int(np.count_nonzero(is_new[:limit])))
     enough = is_new[limit:] & (relevance[limit:] >= settings.new_affinity * relevance[limit - 1])
-    rows = limit + np.flatnonzero(enough)[:missing]
+    rows = limit + np.flatnonzero(enough)[:budget]
     relevance[rows] = relevance[np.arange(1, len(rows) + 1) * limit // (len(rows) + 1)]
     return rows

@@ -43,13 +43,13 @@ def test_new_videos_are_lifted_to_spread_places_within_the_budget() -> None:
         ([25, 30], 0.1, [25]),
         ([25, 30], 0.09, []),  # a tenth of ten places is the first whole one
         ([25, 30], 0.0, []),
-        ([3, 25], 0.1, []),  # 3 is there on its own merit and uses the budget
-        ([3, 25], 0.2, [25]),
+        ([3, 25], 0.1, [25]),  # 3 is there on its own merit and takes nothing from what nobody knows yet
+        ([3, 25, 28], 0.1, [25]),
         ([45], 0.2, []),  # too far from the viewer's taste
         (range(VIDEOS), 0.2, []),  # where all are new nothing changes
     ],
 )
-def test_the_budget_counts_what_is_there_anyway_and_asks_for_affinity(
+def test_the_budget_is_for_what_has_no_place_of_its_own_and_asks_for_affinity(
     new: list[int], share: float, lifted: list[int]
 ) -> None:
     chooser = policy(plain_facts(), freshness={"new_share": share, "new_affinity": 0.5})
