@@ -25,9 +25,10 @@ class NewVideos:
 
     def __init__(self, view: CatalogueView, viewers: np.ndarray, settings: NoveltySettings) -> None:
         self._view = view
-        # What came after the release had no viewer yet when it was made.
-        self._few = np.ones(len(view.videos), bool)
-        self._few[: len(viewers)] = viewers < settings.below_viewers
+        #: (V,) int32: how many viewers each video had when the release was made.
+        self.known_by = np.zeros(len(view.videos), np.int32)
+        self.known_by[: len(viewers)] = viewers
+        self._few = self.known_by < settings.below_viewers
         self._seconds = settings.days * SECONDS_PER_DAY
         self._latest: _Looked | None = None
         self._young: _Young | None = None

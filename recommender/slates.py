@@ -68,6 +68,7 @@ class Slates:
             shown=query.shown,
             showings=query.showings,
             is_new=self._new_videos.mask(query.now),
+            known_by=self._new_videos.known_by,
             lifted_by=self._new_from,
             seed=query.seed,
         )

@@ -27,12 +27,18 @@ def freshness_factor(published_at: np.ndarray, now: float, settings: FreshnessSe
     return (1.0 + settings.bonus * np.nan_to_num(np.exp2(-age))).astype(np.float32)
 
 
-def lift_new(relevance: np.ndarray, is_new: np.ndarray, limit: int, settings: FreshnessSettings) -> np.ndarray:
-    """The rows that are lifted, best first, with `relevance` (n,) changed in place.
+def lift_new(
+    relevance: np.ndarray,
+    is_new: np.ndarray,
+    limit: int,
+    settings: FreshnessSettings,
+    known_by: np.ndarray | None = None,
+) -> np.ndarray:
+    """The rows that are lifted, those that fewest know first and the best of these, with `relevance` (n,) changed.
 
-    relevance: (n,) float32 >= 0, best first; is_new: (n,) bool. What is new and among the best `limit` by its own score
-    needs no lift and takes none from the others, or what a few know would keep out what nobody knows. A lifted row gets
-    the score of a place in the slate; the places are spread evenly.
+    relevance: (n,) float32 >= 0, best first; is_new: (n,) bool; known_by: (n,) viewers. What is new and among the best
+    `limit` by its own score needs no lift and takes none from the others, or what a few know would keep out what
+    nobody knows. A lifted row gets the score of a place in the slate; the places are spread evenly.
     """
     budget = int(settings.new_share * limit + 1e-9)
     if budget == 0 or len(relevance) <= limit:
@@ -40,6 +46,9 @@ def lift_new(relevance: np.ndarray, is_new: np.ndarray, limit: int, settings: Fr
     # Where the best are new anyway, there is nothing to make room in.
     budget = min(budget, limit - int(np.count_nonzero(is_new[:limit])))
     enough = is_new[limit:] & (relevance[limit:] >= settings.new_affinity * relevance[limit - 1])
-    rows = limit + np.flatnonzero(enough)[:budget]
+    rows = limit + np.flatnonzero(enough)
+    if known_by is not None:
+        rows = rows[np.argsort(known_by[rows], kind="stable")]
+    rows = rows[:budget]
     relevance[rows] = relevance[np.arange(1, len(rows) + 1) * limit // (len(rows) + 1)]
     return rows

@@ -52,7 +52,9 @@ def rescore(
             relevance *= factor
         order = np.argsort(-relevance, kind="stable")
         rows, columns, relevance = rows[order], columns[order], relevance[order]
-    lifted = columns[lift_new(relevance, _liftable(request, candidates, rows), request.limit, freshness_settings)]
+    known_by = None if request.known_by is None else request.known_by[columns]
+    liftable = _liftable(request, candidates, rows)
+    lifted = columns[lift_new(relevance, liftable, request.limit, freshness_settings, known_by)]
     if len(lifted) > 0:
         order = np.argsort(-relevance, kind="stable")
         rows, columns, relevance = rows[order], columns[order], relevance[order]

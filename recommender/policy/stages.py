@@ -24,8 +24,9 @@ class SlateRequest:
 
     watched: (w,) int64 columns; taste: (L,) float32, shares of the labels in what was watched, None when unknown;
     shown: (s,) int64 columns and showings: (s,) int, how often each was shown without a click lately
-    (`unclicked_showings`); is_new: (V,) bool, of which few know yet at this moment, None: of none; lifted_by: bits of
-    the sources whose new videos may be lifted; seed: of what is left to chance, one for each request (`seed_of`).
+    (`unclicked_showings`); is_new: (V,) bool, of which few know yet at this moment, None: of none; known_by: (V,)
+    int32 viewers of each; lifted_by: bits of the sources whose new videos may be lifted; seed: of what is left to
+    chance, one for each request (`seed_of`).
     """
 
     limit: int
@@ -38,6 +39,7 @@ class SlateRequest:
     shown: np.ndarray = field(default_factory=_no_columns)
     showings: np.ndarray = field(default_factory=_no_columns)
     is_new: np.ndarray | None = None
+    known_by: np.ndarray | None = None
     lifted_by: int = 0xFFFF_FFFF
     seed: int = 0
 

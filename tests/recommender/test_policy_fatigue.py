@@ -57,6 +57,14 @@ def test_the_budget_is_for_what_has_no_place_of_its_own_and_asks_for_affinity(
     assert [column for column, rule in zip(shown(slate), slate.rules, strict=True) if rule == "new"] == lifted
 
 
+def test_what_fewest_know_is_lifted_first() -> None:
+    chooser = policy(plain_facts(), freshness={"new_share": 0.1})
+    is_new, known_by = np.isin(np.arange(VIDEOS), [15, 20, 29]), np.full(VIDEOS, 7, np.int32)
+    known_by[[20, 29]] = 0
+    slate = chooser.select(request(10, is_new=is_new, known_by=known_by), scored(range(50)))
+    assert [column for column in shown(slate) if is_new[column]] == [20], "of equals the better one"
+
+
 def test_a_bonus_for_freshness_halves_with_age_and_passes_over_unknown_dates() -> None:
     published = np.full(VIDEOS, np.nan)
     published[[3, 2]] = NOW, NOW - 7 * DAY
