@@ -6,10 +6,10 @@ whole and of each stage. Beside them stand the library calls that such a request
 in the same run: one solve and one product for the factors, the sums of sparse rows, the partial sorts, LightGBM's
 prediction, a product for each of the ten greedy steps of diversity; the ratio is what the engine adds.
 
-With `--videos N` a catalogue of N videos stands in for the real one, with clustered vectors of 256 dimensions, and
-histories of 50 likes: its times, not its lists, mean something. One BLAS and one FAISS thread throughout, as in a
-server. `on_processor` is the total without the time in which others had the processor: where a machine is shared, the
-high percentiles of the total are theirs.
+With `--videos N` a catalogue of N videos stands in for the real one, with made vectors of 256 dimensions, and histories
+of 50 likes: its times, not its lists, mean something. One BLAS and one FAISS thread throughout, as in a server.
+`on_processor` is the total without the time in which others had the processor: where a machine is shared, the high
+percentiles of the total are theirs.
 """
 
 import tempfile
@@ -27,6 +27,7 @@ import typer
 from threadpoolctl import threadpool_limits
 
 from benchmarks import main
+from benchmarks.made import library
 from benchmarks.quality_tasks.movielens import RATINGS, import_ratings, read_ratings
 from data.home import Home
 from data.schema import VideoRecord
@@ -158,7 +159,11 @@ def _indexes(release: Release, rng: np.random.Generator) -> dict[str, dict[str, 
     viewers = _made_viewers(release.models["collaborative"], rng, ASKED_FOR_RECALL)
     pairs = {"content": (release.index, release.index.vectors(rows)[1]), "factors": (release.factor_index, viewers)}
     return {
-        name: {"kind": index.kind, "probes": index.probes, "recall_at_100": round(_recall_at_100(index, asked), 4)}
+        name: {
+            "kind": index.description,
+            "probes": index.probes,
+            "recall_at_100": round(_recall_at_100(index, asked), 4),
+        }
         for name, (index, asked) in pairs.items()
     }
 
@@ -234,19 +239,12 @@ def _movielens(folder: Path) -> Iterator[tuple[Store, Home]]:
         store.close()
 
 
-def _clustered(rng: np.random.Generator, count: int, dim: int) -> np.ndarray:
-    centres = rng.normal(size=(1_000, dim)).astype(np.float32)
-    vectors = centres[rng.integers(0, len(centres), count)] + rng.normal(size=(count, dim)).astype(np.float32)
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-
-
 def _made_release(count: int) -> tuple[Release, CatalogueView]:
     rng = np.random.default_rng(0)
-    rows = np.arange(count)
-    factors = LatentFactors(_clustered(rng, count, FACTORS), 50.0, 1.0)
+    factors = LatentFactors(library(count, FACTORS, seed=1)[0], 50.0, 1.0)
     # The kinds of index that a refresh would build.
-    index = VectorIndex.build(_clustered(rng, count, DIM), rows)
-    factor_index = VectorIndex.build(factors.items, rows, asked=_made_viewers(factors, rng, ASKED_FOR_RECALL))
+    index = VectorIndex.build(library(count, DIM)[0])
+    factor_index = VectorIndex.build(factors.items, asked=_made_viewers(factors, rng, ASKED_FOR_RECALL))
     world = rng.pareto(1.2, size=(Popularity.WINDOWS, count)).astype(np.float32)
     records = [
         VideoRecord(id=f"v{number}", number=number, labels=[f"label-{number % 200}"], created_at=1_600_000_000.0)

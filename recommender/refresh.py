@@ -184,7 +184,7 @@ class _Refresh:
             "id": self._state["id"],
             "created_at": time.time(),
             "encoder": self._state["inputs"]["encoder"],
-            "index": f"{index.kind}/{index.dim}" if len(index) else "none",
+            "index": index.description,
             "collaborative": "+".join(self._state["models"]) or "none",
             "counts": {"videos": len(self._videos), "embeddings": len(index), **self._state["counts"]},
             "until_seq": self._state["until_seq"],
@@ -212,9 +212,8 @@ class _Refresh:
             parts.write_model(self._folder, name, model)
             self._state["models"].append(name)
         if isinstance(model, LatentFactors) and len(model.items) >= SPARSE_FROM:
-            rows = np.arange(len(model.items))
             viewers = _some_viewers(model, self._interactions)
-            index = VectorIndex.build(model.items, rows, self._settings.index, asked=viewers)
+            index = VectorIndex.build(model.items, None, self._settings.index, asked=viewers)
             parts.write_factor_index(self._folder, index)
 
     def _write_popularity(self) -> None:

@@ -106,7 +106,7 @@ def load_release(folder: Path) -> Release:
         manifest=manifest,
         videos=orjson.loads((folder / "videos.json").read_bytes()),
         index=VectorIndex.load(folder / "index.faiss", _read_arrays(folder / "index.npz")["ids"]),
-        factor_index=_read_factor_index(folder / FACTOR_INDEX),
+        factor_index=VectorIndex.load(folder / FACTOR_INDEX) if (folder / FACTOR_INDEX).exists() else None,
         popularity=Popularity.from_arrays(popularity),
         viewers=popularity["viewers"],
         cold_start=ColdStart.from_arrays(_read_arrays(folder / COLD_START)) if (folder / COLD_START).exists() else None,
@@ -144,11 +144,6 @@ def verify_release(folder: Path) -> dict[str, Any]:
     for name, expected in manifest["files"].items():
         verify_checksum(folder / name, expected["sha256"])
     return manifest
-
-
-def _read_factor_index(path: Path) -> VectorIndex | None:
-    """An index over all videos of the release, by their columns."""
-    return VectorIndex.load_rows(path) if path.exists() else None
 
 
 def _read_ranker(path: Path) -> Ranker | None:
