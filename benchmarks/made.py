@@ -40,8 +40,8 @@ def watching(topic: np.ndarray, viewers: int, events: int, seed: int = 0) -> tup
     """Who watched which video when: viewer (n,) and video (n,) int32, seconds from the first (n,) float64, in order.
 
     topic: (V,) of each video. Each viewer comes at a moment of her own, with a history whose length is geometric, and
-    watches videos of five topics, in each of them a few far more often than the rest. No pair is there twice, so that n
-    is a little less than `events`.
+    watches videos of twenty topics, in each of them a few more often than the rest. No pair is there twice, so that n
+    is less than `events` by what was drawn again.
     """
     rng = np.random.default_rng(seed)
     by_topic = rng.permutation(len(topic))
@@ -49,9 +49,9 @@ def watching(topic: np.ndarray, viewers: int, events: int, seed: int = 0) -> tup
     sizes = np.bincount(topic, minlength=topic.max() + 1)
     starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
     viewer = rng.choice(viewers, events, p=_shares(rng.exponential(size=viewers) + 0.1)).astype(np.int32)
-    favourites = rng.choice(len(sizes), (viewers, 5), p=_shares(sizes))
-    chosen = favourites[viewer, np.minimum(rng.geometric(0.4, events) - 1, 4)]
-    video = by_topic[starts[chosen] + (sizes[chosen] * rng.random(events) ** 2.5).astype(np.int64)].astype(np.int32)
+    favourites = rng.choice(len(sizes), (viewers, 20), p=_shares(sizes))
+    chosen = favourites[viewer, np.minimum(rng.geometric(0.12, events) - 1, 19)]
+    video = by_topic[starts[chosen] + (sizes[chosen] * rng.random(events) ** 1.5).astype(np.int64)].astype(np.int32)
     _, first = np.unique(viewer.astype(np.int64) * len(topic) + video, return_index=True)
     came = rng.random(viewers)
     time = (came[viewer[first]] + (1 - came[viewer[first]]) * rng.random(len(first))) * 180 * 86_400.0

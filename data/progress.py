@@ -28,9 +28,9 @@ class _Rate(ProgressColumn):
 
 
 class Advance(Protocol):
-    """Tells the bar that `done` more units are finished."""
+    """Tells the bar that `done` more units are finished, and what is being done now where that changes."""
 
-    def __call__(self, done: int = 1, /) -> None: ...
+    def __call__(self, done: float = 1, doing: str | None = None, /) -> None: ...
 
 
 @contextmanager
@@ -39,15 +39,15 @@ def progress(what: str, total: int | None, unit: str) -> Iterator[Advance]:
 
     Yields a function to call with the number of units that were finished since the last call.
     """
-    counted = 0
+    counted = 0.0
     if not sys.stderr.isatty():
 
-        def count(done: int = 1, /) -> None:
+        def count(done: float = 1, doing: str | None = None, /) -> None:
             nonlocal counted
             counted += done
 
         yield count
-        console.print(f"{what}: {counted:,} {unit}")
+        console.print(f"{what}: {round(counted):,} {unit}")
         return
     columns = (
         TextColumn("{task.description}"),
@@ -58,4 +58,8 @@ def progress(what: str, total: int | None, unit: str) -> Iterator[Advance]:
     )
     with Progress(*columns, console=console, speed_estimate_period=10) as bar:
         task = bar.add_task(what, total=total, unit=unit)
-        yield lambda done=1, /: bar.advance(task, done)
+
+        def advance(done: float = 1, doing: str | None = None, /) -> None:
+            bar.update(task, advance=done, description=what if doing is None else f"{what}: {doing}")
+
+        yield advance

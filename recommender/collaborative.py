@@ -17,6 +17,8 @@ from threadpoolctl import threadpool_limits
 
 #: 50 on MovieLens-1M, where that does best, and little where histories are short.
 REGULARIZATION_PER_LIKE = 0.3
+#: Share of the videos of which an earlier fit must know something to be begun with.
+MOSTLY_KNOWN = 0.5
 
 
 class CollaborativeSettings(BaseModel):
@@ -30,6 +32,9 @@ class CollaborativeSettings(BaseModel):
     )
     alpha: float = Field(default=1.0, gt=0, description="confidence of a signal of 1")
     iterations: int = Field(default=15, ge=1, description="rounds of alternating least squares")
+    warm_iterations: int = Field(
+        default=5, ge=1, description="rounds where a fit begins with the factors of the running release"
+    )
 
 
 class LatentFactors:
@@ -87,9 +92,15 @@ def _solve(matrix: np.ndarray, right: np.ndarray) -> np.ndarray:
 
 
 def fit_factors(
-    positives: sp.csr_matrix, settings: CollaborativeSettings | None = None, seed: int = 0
+    positives: sp.csr_matrix,
+    settings: CollaborativeSettings | None = None,
+    seed: int = 0,
+    start: np.ndarray | None = None,
 ) -> LatentFactors:
     """Fits ALS to (U, V) positive signals. Videos that nobody met keep factors of 0.
+
+    start: (V, F) float32, the factors of an earlier fit, 0 for videos that it did not know; with them fewer rounds are
+    made. They are not used where most videos were unknown or F is another number.
 
     Raises ArithmeticError when the numbers do not stay finite.
     """
@@ -106,6 +117,12 @@ def fit_factors(
             random_state=seed,
             use_gpu=False,
         )
+        if start is not None and start.shape == (positives.shape[1], model.factors):
+            known: np.ndarray = np.any(start, axis=1)
+            if known[np.unique(positives.indices)].mean() > MOSTLY_KNOWN:
+                unknown = np.random.default_rng(seed).random(start.shape, np.float32) * np.float32(0.01)
+                model.item_factors = np.where(known[:, None], start, unknown)
+                model.iterations = settings.warm_iterations
         try:
             model.fit(positives, show_progress=False)
         except ModelFitError as error:

@@ -26,8 +26,13 @@ if TYPE_CHECKING:
 Fit = Callable[[Interactions, "RecommenderSettings", Path | None], HistoryModel | None]
 
 
-def _collaborative(interactions: Interactions, settings: "RecommenderSettings", scratch: Path | None) -> HistoryModel:
-    return fit_factors(interactions.positives(), settings.collaborative)
+def _collaborative(
+    interactions: Interactions,
+    settings: "RecommenderSettings",
+    scratch: Path | None,
+    start: np.ndarray | None = None,
+) -> HistoryModel:
+    return fit_factors(interactions.positives(), settings.collaborative, start=start)
 
 
 def _item_item(
@@ -89,17 +94,25 @@ MODEL_OF: Mapping[str, str] = {name: name for name in FITS} | {"recent": "item_i
 
 
 def fit_model(
-    name: str, interactions: Interactions, settings: "RecommenderSettings", scratch: Path | None = None
+    name: str,
+    interactions: Interactions,
+    settings: "RecommenderSettings",
+    scratch: Path | None = None,
+    start: np.ndarray | None = None,
 ) -> HistoryModel | None:
     """A model, fitted to what viewers liked; None where no source asks it or where it has nothing to learn from.
 
-    scratch: a folder in which a long fit keeps what it has done, to go on from there after an interruption.
+    scratch: a folder in which a long fit keeps what it has done, to go on from there after an interruption. start: what
+    the factors begin with, see `fit_factors`.
     Raises ArithmeticError when its numbers do not stay finite.
     """
     asked = any(getattr(settings.sources, source).enabled for source, model in MODEL_OF.items() if model == name)
     if not asked or not (interactions.signal > 0).any():
         return None
-    model = FITS[name](interactions, settings, scratch)
+    if start is not None and name == "collaborative":
+        model: HistoryModel | None = _collaborative(interactions, settings, scratch, start)
+    else:
+        model = FITS[name](interactions, settings, scratch)
     if model is not None:
         for array, values in model.arrays().items():
             if values.dtype.kind == "f" and not np.isfinite(values).all():

@@ -51,6 +51,14 @@ class Profile:
         recency = np.exp2(-np.arange(count) / half_life_items).astype(np.float32)
         return self.liked[:count], self.signal[:count] * recency
 
+    def in_columns(self, column_there: np.ndarray) -> "Profile":
+        """The same of another release: (V,) int64 its column of each of these, -1 for those that it does not know."""
+        liked = column_there[self.liked]
+        here = liked >= 0
+        others = (column_there[columns] for columns in (self.disliked, self.watched, self.unfinished))
+        disliked, watched, unfinished = (columns[columns >= 0] for columns in others)
+        return Profile(liked[here], self.signal[here], self.times[here], disliked, np.sort(watched), unfinished)
+
     @property
     def known(self) -> bool:
         """Whether there is anything to personalise from."""

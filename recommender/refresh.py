@@ -1,15 +1,18 @@
 """Refresh: from what the database and the embedding table hold now to a published release.
 
 Phases write their files into a folder aside; a run that was killed is continued by the next one from the phase
-where it stopped, on the same frozen inputs. Gates look at the finished folder before it is published; the old
-release serves until then, and goes on serving when a gate fails.
+where it stopped, on the same frozen inputs. Much begins with the running release: factors with its factors, the index
+with its cells. Gates look at the finished folder before it is published; the old release serves until then, and goes on
+serving when a gate fails.
 """
 
 import logging
+import os
 import secrets
 import shutil
+import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -29,36 +32,42 @@ from recommender import release as parts
 from recommender.catalogue_view import CatalogueView
 from recommender.cold_start import fit_cold_start
 from recommender.collaborative import LatentFactors
-from recommender.engine import FEATURES
+from recommender.engine import FEATURES, Engine
 from recommender.fitting import FITS, QUICK, fit_model
-from recommender.index import VectorIndex
+from recommender.gates import Comparison, Failure, Gate, compare, held_back, quality_failures, size_failures
+from recommender.index import VectorIndex, recall
 from recommender.live_index import LiveIndex
 from recommender.pipeline.sources.history import SPARSE_FROM
 from recommender.popularity import measure_popularity
 from recommender.ranking.exposures import shown_requests
 from recommender.ranking.ranker import PastRequests, train_ranker
 from recommender.ranking.windows import most_requests, past_requests, rolling_windows
-from recommender.release import NO_ENCODER, Releases
+from recommender.release import NO_ENCODER, Release, ReleaseError, Releases
 from recommender.settings import RecommenderSettings
 
 log = logging.getLogger(__name__)
 
 BUILDING = ".building"
+LOCK, OWNER = ".refresh.lock", ".refresh.owner.json"
 STATE = ".state.json"
-MIN_RECALL = 0.98
-MIN_EMBEDDED = 0.9
 #: Share of the videos with any vector of which an encoder must have one to take over from another.
 ENOUGH = 0.9
 #: An interrupted run is continued within this time; after it what it froze is too old to publish.
 CONTINUE_WITHIN_S = 3600.0
+#: How many queries the recall of an index is measured with, and among how many neighbours.
+ASKED, RECALL_AT = 200, 100
 
 
 class RefreshError(RuntimeError):
-    """Nothing was published: another refresh runs, or there is nothing to build from."""
+    """Nothing was published: another refresh runs, there is nothing to build from, or not enough room to build in."""
 
 
 class GateError(RefreshError):
     """The built release did not pass a gate; the message names the number that failed."""
+
+    def __init__(self, failures: Sequence[Failure]) -> None:
+        super().__init__("; ".join(map(str, failures)))
+        self.failures = list(failures)
 
 
 @dataclass
@@ -71,22 +80,42 @@ class RefreshReport:
     resumed: list[str] = field(default_factory=list)
 
 
-def refresh(store: Store, home: Home, settings: RecommenderSettings | None = None) -> RefreshReport:
-    """Builds, checks and publishes a release. Raises RefreshError (GateError) when nothing was published."""
+def refresh(
+    store: Store, home: Home, settings: RecommenderSettings | None = None, accept: Collection[Gate] = ()
+) -> RefreshReport:
+    """Builds, checks and publishes a release. Raises RefreshError (GateError) when nothing was published.
+
+    accept: gates (of ACCEPTABLE) that it may fail, because somebody has looked and wants it all the same.
+    """
     settings = settings or RecommenderSettings()
     home.releases.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(home.releases / ".refresh.lock")
+    # The system takes the lock from a process that has died: there is no stale one.
+    lock, owner = FileLock(home.releases / LOCK), home.releases / OWNER
     try:
         with lock.acquire(timeout=0):
-            return _Refresh(store, home, settings).run()
+            write_json(owner, {"pid": os.getpid(), "host": socket.gethostname(), "started_at": time.time()})
+            try:
+                return _Refresh(store, home, settings, accept).run()
+            finally:
+                owner.unlink(missing_ok=True)
     except Timeout:
-        raise RefreshError("another refresh is running; wait for it to end") from None
+        raise RefreshError(f"another refresh is running{_by_whom(owner)}; wait for it to end") from None
+
+
+def _by_whom(owner: Path) -> str:
+    try:
+        facts = orjson.loads(owner.read_bytes())
+        since = int(time.time() - facts["started_at"])
+        return f" (process {facts['pid']} on {facts['host']}, for {since} s)"
+    except (OSError, orjson.JSONDecodeError, KeyError):
+        return ""
 
 
 class _Refresh:
-    def __init__(self, store: Store, home: Home, settings: RecommenderSettings) -> None:
+    def __init__(self, store: Store, home: Home, settings: RecommenderSettings, accept: Collection[Gate] = ()) -> None:
         self._store = store
         self._settings = settings
+        self._accept = set(accept)
         self._releases = Releases(home.releases)
         self._folder = home.releases / BUILDING
         self._table = _table_to_serve(store, home)
@@ -110,8 +139,10 @@ class _Refresh:
             ("ranker", self._write_ranker),
             ("gates", self._pass_gates),
         ]
-        with progress("refresh", len(phases) + 1, "phases") as advance:
+        shares = self._shares_of_time([name for name, _ in phases])
+        with progress("refresh", 100, "%") as advance:
             for name, phase in phases:
+                advance(0, name)
                 if name in self._state["done"]:
                     report.resumed.append(name)
                 else:
@@ -122,13 +153,20 @@ class _Refresh:
                         # What failed is not taken up again: the next run begins with what is known then.
                         (self._folder / STATE).unlink()
                         raise
-                    report.seconds[name] = time.perf_counter() - started
+                    report.seconds[name] = self._state["seconds"][name] = time.perf_counter() - started
                     self._state["done"].append(name)
                     self._save_state()
-                advance()
+                    log.info("refresh: %s took %.1f s", name, report.seconds[name])
+                advance(shares[name])
+            advance(0, "publish")
             report.facts = self._publish()
-            advance()
         return report
+
+    def _shares_of_time(self, phases: Sequence[str]) -> dict[str, float]:
+        """Which part of 100 each phase is likely to take: that of the running release's, all alike without one."""
+        took = self._running.manifest.get("seconds", {}) if self._running else {}
+        expected = np.array([took.get(name, 0.0) for name in phases]) + 1e-3
+        return dict(zip(phases, (100 * expected / expected.sum()).tolist(), strict=True))
 
     def _inputs(self) -> dict[str, Any]:
         return {
@@ -164,6 +202,9 @@ class _Refresh:
             "until_seq": self._store.events.last_seq(),
             "models": [],
             "done": [],
+            "seconds": {},
+            "gates": {},
+            "accepted": [],
         }
         self._save_state()
 
@@ -190,8 +231,11 @@ class _Refresh:
             "until_seq": self._state["until_seq"],
             **self._state["inputs"],
             "gates": self._state["gates"],
+            "accepted": self._state["accepted"],
             "cold_start": self._state["cold_start"],
             "ranker": self._state["ranker"],
+            "held_back": self._state["held_back"],
+            "seconds": self._state["seconds"],
         }
 
     # ---- The phases ----------------------------------------------------------------------------------------
@@ -204,9 +248,10 @@ class _Refresh:
 
     def _write_model(self, name: str) -> None:
         try:
-            model = fit_model(name, self._interactions, self._settings, self._folder / f".{name}")
+            start = self._factors_so_far() if name == "collaborative" else None
+            model = fit_model(name, self._interactions, self._settings, self._folder / f".{name}", start)
         except ArithmeticError as error:
-            raise GateError(f"gate finite: {error}") from error
+            raise GateError([Failure("finite", str(error))]) from error
         shutil.rmtree(self._folder / f".{name}", ignore_errors=True)
         if model is not None:
             parts.write_model(self._folder, name, model)
@@ -215,6 +260,15 @@ class _Refresh:
             viewers = _some_viewers(model, self._interactions)
             index = VectorIndex.build(model.items, None, self._settings.index, asked=viewers)
             parts.write_factor_index(self._folder, index)
+
+    def _factors_so_far(self) -> np.ndarray | None:
+        """The factors (V, F) of the running release in the columns of this one, 0 for videos that it does not know."""
+        factors = self._running.models.get("collaborative") if self._running else None
+        if self._running is None or not isinstance(factors, LatentFactors):
+            return None
+        column_there = {name: column for column, name in enumerate(self._running.videos)}
+        there = np.fromiter((column_there.get(name, -1) for name in self._videos), np.int64, len(self._videos))
+        return np.where((there >= 0)[:, None], factors.items[there], np.float32(0))
 
     def _write_popularity(self) -> None:
         interactions = self._interactions
@@ -226,16 +280,17 @@ class _Refresh:
             interactions.audience(),
         )
         self._state["counts"] = {
-            "viewers": len(np.unique(interactions.viewer)),
-            "interactions": int((interactions.signal > 0).sum()),
+            "viewers": len(np.unique(self._everybody.viewer)),
+            "interactions": int((self._everybody.signal > 0).sum()),
         }
+        self._state["held_back"] = self._share_held_back
 
     def _write_index(self) -> None:
         if self._table is not None:
             try:
                 self._table.verify()
             except CorruptFileError as error:
-                raise GateError(f"gate checksums: {error}") from error
+                raise GateError([Failure("checksums", str(error))]) from error
         self._refuse_lost_embeddings()
         parts.write_index(self._folder, self._built_index)
 
@@ -244,10 +299,16 @@ class _Refresh:
         encoder = self._state["inputs"]["encoder"]
         encoded = self._store.catalogue.encoded_ids(None if encoder == NO_ENCODER else encoder)
         here = 0 if self._table is None else int((self._table.rows_of(encoded) >= 0).sum())
-        if here < MIN_EMBEDDED * len(encoded):
-            raise GateError(
-                f"gate embeddings: {here} of {len(encoded)} encoded videos have a vector,"
-                f" {MIN_EMBEDDED:.0%} are needed; run `watchnext embed`, which encodes the others again"
+        least = self._settings.gates.embedded
+        if here < least * len(encoded):
+            self._hold_against(
+                [
+                    Failure(
+                        "embeddings",
+                        f"{here} of {len(encoded)} encoded videos have a vector,"
+                        f" {least:.0%} are needed; run `watchnext embed`, which encodes the others again",
+                    )
+                ]
             )
 
     def _write_cold_start(self) -> None:
@@ -299,18 +360,67 @@ class _Refresh:
         return shown_requests(lists, impressions, self._interactions, self._view, window_starts, horizon_s)
 
     def _pass_gates(self) -> None:
-        """Numbers must be finite, and an approximate index must find what an exact search finds."""
-        parts.seal(self._folder, {"id": self._state["id"], "created_at": 0.0})
+        """The finished release is read as a server would read it, and measured."""
+        parts.seal(self._folder, {"id": self._state["id"], "created_at": 0.0, "encoder": self._encoder})
         built = parts.load_release(self._folder)
-        if len(built.videos) != built.popularity.world.shape[1]:
-            raise GateError("the parts of the release are about different numbers of videos")
-        if not np.isfinite(built.popularity.world).all():
-            raise GateError("gate finite: popularity holds numbers that are not finite")
-        recall = _recall(built.index)
-        if recall < MIN_RECALL:
-            raise GateError(f"gate recall: {recall:.4f} of the exact neighbours are found, {MIN_RECALL} are needed")
-        self._state["gates"] = {"recall": recall}
         (self._folder / parts.MANIFEST).unlink()
+        bounds, measured = self._settings.gates, self._state["gates"]
+        if not np.isfinite(built.popularity.world).all():
+            raise GateError([Failure("finite", "popularity holds numbers that are not finite")])
+        failures: list[Failure] = []
+        for name, index, matrix, asked in self._searched(built):
+            measured[name] = found = recall(index, matrix, asked, min(RECALL_AT, len(index)))
+            if found < bounds.recall:
+                failures.append(
+                    Failure("recall", f"{found:.4f} of the exact neighbours are found, {bounds.recall} are needed")
+                )
+        if self._running is not None:
+            here = {"videos": len(built.videos), "embeddings": len(built.index), **self._state["counts"]}
+            failures += size_failures(here, self._running.manifest["counts"], bounds.least_size)
+            compared = self._compared_with(self._running, built)
+            if compared is not None:
+                measured["quality"] = asdict(compared)
+                failures += quality_failures(compared, bounds)
+        self._hold_against(failures)
+
+    def _hold_against(self, failures: Sequence[Failure]) -> None:
+        """Raises GateError for those that nobody has accepted beforehand."""
+        refused = [failure for failure in failures if failure.gate not in self._accept]
+        if refused:
+            raise GateError(refused)
+        for failure in failures:
+            log.warning("%s; accepted", failure)
+        self._state["accepted"] += map(str, failures)
+
+    def _searched(self, built: Release) -> Iterator[tuple[str, VectorIndex, np.ndarray, np.ndarray]]:
+        """(name of the measure, index, what it was built from, what it is asked for) of each that is approximate."""
+        if self._vectors is None or built.index.kind == "flat":
+            self._state["gates"]["recall"] = 1.0
+        else:
+            some = np.random.default_rng(1).choice(len(self._vectors), min(ASKED, len(self._vectors)), replace=False)
+            yield "recall", built.index, self._vectors, self._vectors[np.sort(some)]
+        factors = built.models.get("collaborative")
+        if built.factor_index is not None and isinstance(factors, LatentFactors):
+            viewers = _some_viewers(factors, self._interactions, seed=1)
+            yield "factor_recall", built.factor_index, factors.items, viewers
+
+    def _compared_with(self, running: Release, built: Release) -> Comparison | None:
+        """Both releases, as they would serve now, on viewers whom neither has learned from."""
+        share = min(self._share_held_back, running.manifest.get("held_back", 0.0))
+        names = self._everybody.viewers
+        unseen = self._everybody.take(held_back(names, share)[self._everybody.viewer]) if share else None
+        if unseen is None or len(unseen) == 0:
+            return None
+        new = Engine(built, self._view, self._settings)
+        if self._videos[: len(running.videos)] == running.videos:
+            beyond = np.arange(len(running.videos), len(self._videos))
+            here, vectors = built.index.vectors(beyond)
+            same_encoder = running.manifest["encoder"] == self._encoder
+            later = dict(zip(beyond[here].tolist(), vectors, strict=True)) if same_encoder else {}
+            there = Engine(running, self._view, self._settings, LiveIndex(running.index).with_vectors(later))
+        else:
+            there = Engine(running, CatalogueView.load(self._store, running.videos), self._settings)
+        return compare(new, there, unseen, self._settings)
 
     # ---- What several phases need --------------------------------------------------------------------------
 
@@ -324,21 +434,67 @@ class _Refresh:
         return {name: column for column, name in enumerate(self._videos)}
 
     @cached_property
-    def _interactions(self) -> Interactions:
+    def _running(self) -> Release | None:
+        """The release that is served meanwhile; None without one, or where it cannot be read."""
+        try:
+            return self._releases.load_current()
+        except (ReleaseError, CorruptFileError) as error:
+            log.info("nothing to begin with and to compare with: %s", error)
+            return None
+
+    @cached_property
+    def _everybody(self) -> Interactions:
         """What viewers did until the run began, in the columns of this release."""
         return load_interactions(self._store, self._state["until_seq"]).in_columns(self._videos)
+
+    @cached_property
+    def _share_held_back(self) -> float:
+        return self._settings.gates.share_held_back(len(self._everybody.viewers))
+
+    @cached_property
+    def _interactions(self) -> Interactions:
+        """What is learned from: what everybody did but those who are held back."""
+        everybody = self._everybody
+        if not self._share_held_back:
+            return everybody
+        return everybody.take(~held_back(everybody.viewers, self._share_held_back)[everybody.viewer])
 
     @cached_property
     def _view(self) -> CatalogueView:
         return CatalogueView.load(self._store, self._videos)
 
+    @property
+    def _encoder(self) -> str:
+        return str(self._state["inputs"]["encoder"])
+
+    @cached_property
+    def _rows(self) -> np.ndarray:
+        """Which rows (n,) int64 of the embedding table are of videos of this release, in the order of its columns."""
+        if self._table is None:
+            return np.zeros(0, np.int64)
+        rows = self._table.rows_of(self._videos)
+        return rows[rows >= 0]
+
+    @cached_property
+    def _vectors(self) -> np.ndarray | None:
+        """(n, D) float32, in the order of the columns; None where there are none."""
+        if self._table is None or len(self._rows) == 0:
+            return None
+        in_order = len(self._rows) == len(self._table) and bool((self._rows == np.arange(len(self._rows))).all())
+        return self._table.matrix if in_order else self._table.matrix[self._rows]
+
     @cached_property
     def _built_index(self) -> VectorIndex:
-        if self._table is None or len(self._table) == 0:
-            return VectorIndex.build(np.zeros((0, 1), np.float32), np.zeros(0, np.int64))
-        columns = np.fromiter((self._column_of.get(name, -1) for name in self._table.ids), np.int64)
-        here = columns >= 0
-        return VectorIndex.build(self._table.matrix[here], columns[here], self._settings.index)
+        if self._table is None or self._vectors is None:
+            return VectorIndex.build(np.zeros((0, 1), np.float32))
+        names = self._table.ids[self._rows]
+        columns = np.fromiter((self._column_of[name] for name in names), np.int64, len(names))
+        same_encoder = self._running is not None and self._running.manifest["encoder"] == self._encoder
+        before = self._running.index if self._running is not None and same_encoder else None
+        try:
+            return VectorIndex.build(self._vectors, columns, self._settings.index, before=before)
+        except ValueError as error:
+            raise RefreshError(str(error)) from error
 
 
 def _table_to_serve(store: Store, home: Home) -> EmbeddingTable | None:
@@ -366,26 +522,13 @@ def _table_to_serve(store: Store, home: Home) -> EmbeddingTable | None:
     return max(tables, key=lambda table: (covered[table.encoder_id], last[table.encoder_id]), default=None)
 
 
-def _some_viewers(factors: LatentFactors, interactions: Interactions, most: int = 200) -> np.ndarray:
+def _some_viewers(factors: LatentFactors, interactions: Interactions, seed: int = 0) -> np.ndarray:
     """The factors (n, F) float32 of viewers drawn by chance: what the index of the factors will be asked for."""
     positives = interactions.positives()
     known = np.flatnonzero(np.diff(positives.indptr))
-    drawn = np.random.default_rng(0).permutation(known)[:most]
+    drawn = np.random.default_rng(seed).permutation(known)[:ASKED]
     entries = [slice(*positives.indptr[viewer : viewer + 2]) for viewer in drawn.tolist()]
     return np.stack([factors.fold_in(positives.indices[each], positives.data[each]) for each in entries])
-
-
-def _recall(index: VectorIndex, queries: int = 100, k: int = 10) -> float:
-    """The share of exact neighbours among those that the index finds, over sampled rows; 1 for an exact index."""
-    if index.kind == "flat" or len(index) == 0:
-        return 1.0
-    _, vectors = index.vectors(index.ids)
-    sample = vectors[np.random.default_rng(0).choice(len(index), min(queries, len(index)), replace=False)]
-    k = min(k, len(index))
-    # Equally near vectors stand for each other: a video that was uploaded often has many.
-    farthest = np.partition(sample @ vectors.T, -k, axis=1)[:, -k, None]
-    _, found = index.search(sample, k)
-    return float(np.mean(found >= farthest - 1e-5))
 
 
 def _read_state(path: Path) -> dict[str, Any]:

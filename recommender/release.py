@@ -24,13 +24,15 @@ from recommender.ranking.ranker import Ranker
 
 log = logging.getLogger(__name__)
 
-FORMAT = 3
+FORMAT = 4
 MANIFEST = "manifest.json"
+INDEX = "index.faiss"
 FACTOR_INDEX = "factors.faiss"
-COLD_START = "cold_start.npz"
 RANKER = "ranker.json"
 CURRENT = "CURRENT"
 NO_ENCODER = "none"
+#: Smaller arrays are read at once.
+MAPPED_FROM_BYTES = 2**16
 
 
 class ReleaseError(RuntimeError):
@@ -65,8 +67,8 @@ def write_videos(folder: Path, videos: Sequence[str]) -> None:
 
 
 def write_index(folder: Path, index: VectorIndex) -> None:
-    index.save(folder / "index.faiss")
-    _write_arrays(folder / "index.npz", ids=index.ids)
+    index.save(folder / INDEX)
+    _write_arrays(folder, "index", {"ids": index.ids})
 
 
 def write_factor_index(folder: Path, index: VectorIndex) -> None:
@@ -74,17 +76,17 @@ def write_factor_index(folder: Path, index: VectorIndex) -> None:
 
 
 def write_model(folder: Path, name: str, model: HistoryModel) -> None:
-    _write_arrays(folder / f"{name}.npz", **model.arrays())
+    _write_arrays(folder, name, model.arrays())
 
 
 def read_model(folder: Path, name: str) -> HistoryModel | None:
     """A model that `write_model` has written; None where there is none."""
-    path = folder / f"{name}.npz"
-    return KINDS[name].from_arrays(_read_arrays(path)) if path.exists() else None
+    arrays = _read_arrays(folder, name)
+    return KINDS[name].from_arrays(arrays) if arrays else None
 
 
 def write_cold_start(folder: Path, cold_start: ColdStart) -> None:
-    _write_arrays(folder / COLD_START, **cold_start.arrays())
+    _write_arrays(folder, "cold_start", cold_start.arrays())
 
 
 def write_ranker(folder: Path, ranker: Ranker) -> None:
@@ -93,23 +95,23 @@ def write_ranker(folder: Path, ranker: Ranker) -> None:
 
 
 def write_popularity(folder: Path, popularity: Popularity, viewers: np.ndarray) -> None:
-    _write_arrays(folder / "popularity.npz", **popularity.arrays(), viewers=viewers)
+    _write_arrays(folder, "popularity", popularity.arrays() | {"viewers": viewers})
 
 
 def load_release(folder: Path) -> Release:
     """Reads a release after checking every file against its manifest. Raises CorruptFileError."""
     manifest = verify_release(folder)
-    popularity = _read_arrays(folder / "popularity.npz")
+    popularity, cold_start = _read_arrays(folder, "popularity"), _read_arrays(folder, "cold_start")
     models = {name: read_model(folder, name) for name in KINDS}
     return Release(
         id=manifest["id"],
         manifest=manifest,
         videos=orjson.loads((folder / "videos.json").read_bytes()),
-        index=VectorIndex.load(folder / "index.faiss", _read_arrays(folder / "index.npz")["ids"]),
+        index=VectorIndex.load(folder / INDEX, _read_arrays(folder, "index")["ids"]),
         factor_index=VectorIndex.load(folder / FACTOR_INDEX) if (folder / FACTOR_INDEX).exists() else None,
         popularity=Popularity.from_arrays(popularity),
         viewers=popularity["viewers"],
-        cold_start=ColdStart.from_arrays(_read_arrays(folder / COLD_START)) if (folder / COLD_START).exists() else None,
+        cold_start=ColdStart.from_arrays(cold_start) if cold_start else None,
         ranker=_read_ranker(folder / RANKER) if (folder / RANKER).exists() else None,
         models={name: model for name, model in models.items() if model is not None},
     )
@@ -132,7 +134,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     except (OSError, orjson.JSONDecodeError) as error:
         raise CorruptFileError(f"{folder} is not a release: {error}") from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise CorruptFileError(f"{folder} has no manifest of format {FORMAT}, which this version reads")
+        raise CorruptFileError(
+            f"{folder} has no manifest of format {FORMAT}, which this version reads; `watchnext refresh` makes one"
+        )
     if not {"id", "created_at", "files"} <= set(manifest):
         raise CorruptFileError(f"{folder} has a manifest that lacks its id, its time or its files")
     return manifest
@@ -155,14 +159,24 @@ def _read_ranker(path: Path) -> Ranker | None:
         return None
 
 
-def _write_arrays(path: Path, **arrays: Any) -> None:
-    with replacing(path) as file:
-        np.savez(file, allow_pickle=False, **arrays)
+def _write_arrays(folder: Path, name: str, arrays: Mapping[str, np.ndarray]) -> None:
+    """A file for each, so that they can be mapped into memory."""
+    for array, values in arrays.items():
+        with replacing(folder / f"{name}.{array}.npy") as file:
+            np.save(file, values, allow_pickle=False)
 
 
-def _read_arrays(path: Path) -> dict[str, np.ndarray]:
-    with np.load(path, allow_pickle=False) as stored:
-        return dict(stored)
+def _read_arrays(folder: Path, name: str) -> dict[str, np.ndarray]:
+    """What `_write_arrays` has written by its name; large ones are pages of their files, which processes share."""
+    return {
+        path.name.removeprefix(f"{name}.").removesuffix(".npy"): _read_array(path)
+        for path in folder.glob(f"{name}.*.npy")
+    }
+
+
+def _read_array(path: Path) -> np.ndarray:
+    mapped = path.stat().st_size >= MAPPED_FROM_BYTES
+    return np.asarray(np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False))
 
 
 # ---- The shelf ----------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from recommender.collaborative import CollaborativeSettings
 from recommender.content_map import ContentMapSettings
+from recommender.gate_settings import GateSettings
 from recommender.graph import GraphSettings
 from recommender.index import IndexSettings
 from recommender.item_item import ItemItemSettings
@@ -42,6 +43,7 @@ class RecommenderSettings(BaseModel):
     graph: GraphSettings = Field(default_factory=GraphSettings)
     cold_start: ContentMapSettings = Field(default_factory=ContentMapSettings)
     ranker: RankerSettings = Field(default_factory=RankerSettings)
+    gates: GateSettings = Field(default_factory=GateSettings)
     policy: PolicySettings = Field(default_factory=PolicySettings)
     pipeline: PipelineSettings = Field(default_factory=PipelineSettings)
 

@@ -47,6 +47,14 @@ def rolling_windows(interactions: Interactions, settings: RankerSettings) -> lis
     return [Window(start, end) for start, end in pairwise(times) if start < end]
 
 
+def newest_window(interactions: Interactions, share: float) -> Window | None:
+    """From where the newest share of all interactions begins; None where nothing was before."""
+    if len(interactions) == 0:
+        return None
+    start = float(interactions.time[int(len(interactions) * (1 - share))])
+    return Window(start, np.inf) if start > interactions.time[0] else None
+
+
 def most_requests(windows: Sequence[Window], interactions: Interactions) -> int:
     """How many past requests there are at most: one for each viewer who was there in a window."""
     within = [(interactions.time >= window.start) & (interactions.time < window.end) for window in windows]
@@ -78,7 +86,7 @@ def _asked(
 ) -> PastRequests | None:
     features, relevant, viewers = [], [], []
     grades: list[np.ndarray] = []
-    for viewer, query, following in _queries(before, within, settings):
+    for viewer, query, following in requests_within(before, within, settings, settings.ranker.viewers_per_window):
         candidates = _candidates(engine, query)
         if len(candidates.columns) == 0:
             continue
@@ -99,10 +107,10 @@ def _asked(
     )
 
 
-def _queries(
-    before: Interactions, within: Interactions, settings: RecommenderSettings
+def requests_within(
+    before: Interactions, within: Interactions, settings: RecommenderSettings, most: int
 ) -> Iterator[tuple[int, Query, np.ndarray]]:
-    """(viewer, what is asked for, the rows of `within` that count as watched after it), of as many as are set.
+    """(viewer, what is asked for, the rows of `within` that count as watched after it), of at most so many viewers.
 
     With the horizon of a window, viewers ask at their first like in it and all their likes in it count; with that of
     what is next they ask at one of their likes in it, drawn by chance, and the next few count.
@@ -112,8 +120,8 @@ def _queries(
     everybody = set(wanted) if settings.horizon == "next" else wanted.keys() & known.keys()
     viewers = np.array(sorted(everybody), np.int64)
     rng = np.random.default_rng(0)
-    if len(viewers) > settings.ranker.viewers_per_window:
-        viewers = np.sort(rng.choice(viewers, settings.ranker.viewers_per_window, replace=False))
+    if len(viewers) > most:
+        viewers = np.sort(rng.choice(viewers, most, replace=False))
     none = np.zeros(0, np.int64)
     with progress("past requests", len(viewers), "viewers") as advance:
         for viewer in viewers.tolist():

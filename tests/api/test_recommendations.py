@@ -239,7 +239,7 @@ def test_a_damaged_release_is_passed_over_for_the_one_before(
     refresh(store, world)
     bad = Releases(world.releases).current_id()
     assert bad is not None
-    with (world.releases / bad / "collaborative.npz").open("r+b") as file:
+    with (world.releases / bad / "collaborative.items.npy").open("r+b") as file:
         file.seek(100)
         file.write(b"\xff\xff\xff")
     for served in (client, make_app().test_client()):

@@ -88,7 +88,7 @@ def test_releases_go_on_with_the_old_encoder_until_the_new_one_has_seen_all(worl
     served = halfway.release_id
     encode(names[25:])
     assert refresh(world, home, SETTINGS).facts["encoder"] == "encoder-2"
-    assert refresh(world, home, SETTINGS).facts["index"] == "flat/4", "no vector of the old one is among them"
+    assert refresh(world, home, SETTINGS).facts["index"] == "flat-float32/4", "no vector of the old one is among them"
 
 
 @pytest.mark.parametrize(("refused", "takes_over"), [(3, True), (20, False)])
@@ -132,9 +132,9 @@ def test_an_index_that_misses_neighbours_publishes_nothing(world: Store, home: H
     served = refresh(world, home, SETTINGS).release_id
     add_vectors(world, home, np.random.default_rng(0).normal(size=(3_000, DIM)))
     with pytest.raises(GateError, match="recall"):
-        refresh(world, home, with_index(exact_below=0, hnsw_links=4, ef_construction=8, ef_search=8))
+        refresh(world, home, with_index(exact_below=0, most_probes=1))
     assert serves(home, world, served)
-    assert refresh(world, home, with_index(exact_below=0)).facts["index"] == f"hnsw/{DIM}"
+    assert refresh(world, home, with_index(exact_below=0)).facts["index"] == f"ivf-float16/{DIM}"
 
 
 def test_copies_of_a_video_are_not_missed_neighbours(world: Store, home: Home) -> None:

@@ -13,17 +13,22 @@ from recommender.refresh import refresh
 from recommender.release import ReleaseError, Releases, load_release, verify_release
 from tests.recommender.small_world import DIM, ENCODER, SETTINGS
 
-FILES = [
-    "cold_start.npz",
-    "collaborative.npz",
-    "index.faiss",
-    "index.npz",
-    "item_item.npz",
-    "popularity.npz",
-    "sequential.npz",
-    "videos.json",
-    "walks.npz",
-]
+SPARSE = ("data", "indices", "indptr", "shape")
+ARRAYS = {
+    "cold_start": ("labels", "reference", "words", *(f"map.{name}" for name in (
+        "coefficients", "facts", "intercept", "mean.labels", "mean.looks", "mean.words", "per_square", "places",
+        "scale.labels", "scale.looks", "scale.words", "whitening",
+    ))),
+    "collaborative": ("alpha", "items", "regularization"),
+    "index": ("ids",),
+    "item_item": SPARSE,
+    "popularity": ("columns", "countries", "country_weight", "counts", "sums", "viewers", "world"),
+    "sequential": SPARSE,
+    "walks": SPARSE,
+}  # fmt: skip
+FILES = sorted(
+    ["index.faiss", "videos.json", *(f"{part}.{name}.npy" for part, names in ARRAYS.items() for name in names)]
+)
 
 
 @pytest.fixture
@@ -56,7 +61,7 @@ def test_a_release_holds_what_its_manifest_says(releases: Releases, world: Store
     assert release.models["collaborative"].items.shape == (30, 4)
     assert release.models["item_item"].weights.shape == (30, 30)
     assert set(release.popularity.countries) == {"DE", "US", "FR"}
-    assert (manifest["encoder"], manifest["index"]) == (ENCODER, f"flat/{DIM}")
+    assert (manifest["encoder"], manifest["index"]) == (ENCODER, f"flat-float32/{DIM}")
     assert manifest["collaborative"] == "collaborative+item_item+walks+sequential"
     assert manifest["counts"] == {"videos": 30, "embeddings": 30, "viewers": 24, "interactions": 120}
     assert manifest["until_seq"] == world.events.last_seq()
@@ -75,7 +80,7 @@ def test_one_altered_byte_is_noticed(releases: Releases, name: str) -> None:
         releases.load_current()
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"5", b'{"format": 99}', b'{"format": 2}'])
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"5", b'{"format": 99}', b'{"format": 3}'])
 def test_a_damaged_manifest_is_no_release_but_stays_in_the_list(releases: Releases, content: bytes) -> None:
     current = releases.current_id()
     (releases.folder(current) / "manifest.json").write_bytes(content)
@@ -101,7 +106,7 @@ def test_publishing_changes_one_line_and_nothing_else(releases: Releases, world:
     assert (home.releases / "CURRENT").read_text() == f"{first}\n"
     assert contents(releases.folder(first)) == before
     assert not [path for path in home.releases.iterdir() if path.name.endswith(".tmp")]
-    damage(releases.folder(second) / "collaborative.npz")
+    damage(releases.folder(second) / "collaborative.items.npy")
     with pytest.raises(CorruptFileError):
         releases.publish(second)
     assert releases.current_id() == first, "a damaged release is not served"
@@ -147,8 +152,7 @@ def test_without_a_release_there_is_none(home: Home) -> None:
 def test_a_loaded_release_scores_like_the_arrays_on_disk(releases: Releases) -> None:
     release = releases.load_current()
     folder = releases.folder(release.id)
-    with np.load(folder / "collaborative.npz") as stored:
-        np.testing.assert_array_equal(release.models["collaborative"].items, stored["items"])
+    np.testing.assert_array_equal(release.models["collaborative"].items, np.load(folder / "collaborative.items.npy"))
     assert release.videos == orjson.loads((folder / "videos.json").read_bytes())
     _, vectors = release.index.vectors(np.arange(30))
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
