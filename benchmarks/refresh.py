@@ -49,12 +49,12 @@ def refresh(
     events: Annotated[int, typer.Option(min=1_000)] = 10_000_000,
     viewers: Annotated[int, typer.Option(min=100)] = 200_000,
     videos: Annotated[int, typer.Option(min=1_000)] = 100_000,
-    home: Annotated[Path | None, typer.Option(help="a folder for the made service, used again if it is there")] = None,
+    into: Annotated[Path | None, typer.Option(help="a folder for the made service, used again if it is there")] = None,
     json: Annotated[bool, typer.Option("--json", help="one JSON object on standard output")] = False,
 ) -> None:
     """Time and peak memory of a whole refresh over those of a raw fit and a raw index build."""
     with tempfile.TemporaryDirectory(prefix="watchnext-bench-") as scratch:
-        result = measure(Home.at(home or Path(scratch) / "home"), events, viewers, videos)
+        result = measure(Home.at(into or Path(scratch) / "home"), events, viewers, videos)
     if json:
         typer.echo(orjson.dumps(result, option=orjson.OPT_INDENT_2).decode())
         return

@@ -81,6 +81,15 @@ class Interactions:
         arrays = {name: getattr(self, name)[rows] for name in ("viewer", "video", "signal", "time", "country", "first")}
         return replace(self, **arrays)
 
+    def of_some_viewers(self, most: int) -> "Interactions":
+        """The pairs of so many viewers, drawn by chance; all where there are no more."""
+        known = np.unique(self.viewer)
+        if len(known) <= most:
+            return self
+        drawn = np.zeros(len(self.viewers), bool)
+        drawn[np.random.default_rng(0).choice(known, most, replace=False)] = True
+        return self.take(drawn[self.viewer])
+
     def begun_before(self, moment: float) -> "Interactions":
         """The pairs that had met before a moment, in the order of the last event before it that is known of each."""
         begun = self.take(self.first < moment)

@@ -19,6 +19,8 @@ PENALTIES = np.logspace(-5, 1, 25)
 BANDWIDTHS = (0.5, 0.7, 1.0, 1.5)
 #: Videos that are compared with the landmarks at a time.
 BLOCK = 8_192
+#: The best bandwidth is looked for with so many of the warm videos at most, drawn by chance.
+TRIED_WITH = 4_000
 
 
 class ContentMapSettings(BaseModel):
@@ -194,8 +196,15 @@ def fit_content_map(
         bandwidths = BANDWIDTHS if settings.bandwidth is None else (settings.bandwidth,)
         landmarks = [_Landmarks.of(design[np.sort(chosen)], bandwidth) for bandwidth in bandwidths]
     wanted = factors[warm].astype(np.float64)
-    maps = [_ridge(scalings, tried, design, wanted, strength, settings.regularization) for tried in landmarks]
-    return max(maps, key=lambda fitted: fitted.trust)
+
+    def fitted(tried: _Landmarks | None, rows: np.ndarray) -> ContentMap:
+        share = strength[rows] / strength[rows].sum()
+        return _ridge(scalings, tried, design[rows], wanted[rows], share, settings.regularization)
+
+    some = np.random.default_rng(seed).permutation(len(warm))[:TRIED_WITH]
+    maps = [fitted(tried, np.sort(some)) for tried in landmarks]
+    best = int(np.argmax([each.trust for each in maps]))
+    return maps[best] if len(some) == len(warm) else fitted(landmarks[best], np.arange(len(warm)))
 
 
 def _scaling(block: ContentBlock, strength: np.ndarray, weight: float, smallest: float) -> _Scaling:

@@ -43,6 +43,7 @@ from recommender.ranking.exposures import shown_requests
 from recommender.ranking.ranker import PastRequests, train_ranker
 from recommender.ranking.windows import most_requests, past_requests, rolling_windows
 from recommender.release import NO_ENCODER, Release, ReleaseError, Releases
+from recommender.room import Room, Sizes, room_for
 from recommender.settings import RecommenderSettings
 
 log = logging.getLogger(__name__)
@@ -68,6 +69,21 @@ class GateError(RefreshError):
     def __init__(self, failures: Sequence[Failure]) -> None:
         super().__init__("; ".join(map(str, failures)))
         self.failures = list(failures)
+
+
+@dataclass(frozen=True)
+class RefreshPlan:
+    """What a refresh would do: on what, phase by phase (name, seconds that it took last time or None), in which room.
+
+    done: phases of an interrupted run that it would take over; running: the release that it would begin with.
+    """
+
+    running: str | None
+    sizes: Sizes
+    new_events: int
+    phases: list[tuple[str, float | None]]
+    done: list[str]
+    room: Room
 
 
 @dataclass
@@ -102,6 +118,12 @@ def refresh(
         raise RefreshError(f"another refresh is running{_by_whom(owner)}; wait for it to end") from None
 
 
+def plan_refresh(store: Store, home: Home, settings: RecommenderSettings | None = None) -> RefreshPlan:
+    """What `refresh` would do now. Changes nothing."""
+    home.releases.mkdir(parents=True, exist_ok=True)
+    return _Refresh(store, home, settings or RecommenderSettings()).plan()
+
+
 def _by_whom(owner: Path) -> str:
     try:
         facts = orjson.loads(owner.read_bytes())
@@ -128,17 +150,12 @@ class _Refresh:
         finished = self._publish_what_was_finished(inputs)
         if finished is not None:
             return finished
+        room = room_for(self._sizes(), self._settings, self._releases.root)
+        if room.lacks:
+            raise RefreshError(f"there is too little {room.lacks}")
         self._freeze(inputs)
         report = RefreshReport(self._state["id"], {})
-        phases: list[tuple[str, Callable[[], None]]] = [
-            ("catalogue", self._write_videos),
-            *((name.replace("_", " "), partial(self._write_model, name)) for name in FITS),
-            ("popularity", self._write_popularity),
-            ("index", self._write_index),
-            ("cold start", self._write_cold_start),
-            ("ranker", self._write_ranker),
-            ("gates", self._pass_gates),
-        ]
+        phases = self._phases()
         shares = self._shares_of_time([name for name, _ in phases])
         with progress("refresh", 100, "%") as advance:
             for name, phase in phases:
@@ -161,6 +178,40 @@ class _Refresh:
             advance(0, "publish")
             report.facts = self._publish()
         return report
+
+    def plan(self) -> RefreshPlan:
+        took = self._running.manifest.get("seconds", {}) if self._running else {}
+        state = _read_state(self._folder / STATE)
+        known_until = self._running.manifest["until_seq"] if self._running else 0
+        return RefreshPlan(
+            running=self._running.id if self._running else None,
+            sizes=self._sizes(),
+            new_events=self._store.events.last_seq() - known_until,
+            phases=[(name, took.get(name)) for name, _ in self._phases()],
+            done=state["done"] if _can_be_continued(state, self._inputs()) else [],
+            room=room_for(self._sizes(), self._settings, self._releases.root),
+        )
+
+    def _phases(self) -> list[tuple[str, Callable[[], None]]]:
+        return [
+            ("catalogue", self._write_videos),
+            *((name.replace("_", " "), partial(self._write_model, name)) for name in FITS),
+            ("popularity", self._write_popularity),
+            ("index", self._write_index),
+            ("cold start", self._write_cold_start),
+            ("ranker", self._write_ranker),
+            ("gates", self._pass_gates),
+        ]
+
+    def _sizes(self) -> Sizes:
+        table = self._table
+        return Sizes(
+            videos=sum(self._store.catalogue.counts().values()),
+            events=self._store.events.count(),
+            viewers=self._store.events.count_viewers(),
+            embeddings=len(table) if table is not None else 0,
+            dim=table.dim if table is not None else 0,
+        )
 
     def _shares_of_time(self, phases: Sequence[str]) -> dict[str, float]:
         """Which part of 100 each phase is likely to take: that of the running release's, all alike without one."""
@@ -326,6 +377,8 @@ class _Refresh:
     def _write_ranker(self) -> None:
         """A ranker, where there is enough to learn from and it is better than the fusion on what it has not seen."""
         choices, interactions = self._settings.ranker, self._interactions
+        if self._take_over_ranker():
+            return
         self._state["ranker"] = {"serves": False}
         # The past cannot be asked with models that are not fitted for it: no ranker would serve beside them.
         if not choices.enabled or any(name not in QUICK for name in self._state["models"]):
@@ -333,8 +386,9 @@ class _Refresh:
         windows = rolling_windows(interactions, choices)
         if most_requests(windows, interactions) < choices.min_groups:
             return
+        some = interactions.of_some_viewers(choices.viewers_fitted)
         found = (
-            past_requests(window, number, interactions, self._view, self._built_index, self._settings)
+            past_requests(window, number, some, self._view, self._built_index, self._settings, interactions)
             for number, window in enumerate(windows)
         )
         past = [requests for requests in found if requests is not None]
@@ -345,9 +399,31 @@ class _Refresh:
         if trained is None:
             return
         ranker, comparison = trained
-        self._state["ranker"] = {"serves": comparison.trees_are_better, **asdict(comparison)}
+        self._state["ranker"] = {
+            "serves": comparison.trees_are_better,
+            "trained_at": time.time(),
+            **asdict(comparison),
+        }
         if comparison.trees_are_better:
             parts.write_ranker(self._folder, ranker)
+
+    def _take_over_ranker(self) -> bool:
+        """Takes over the running release's ranker, or that none was better, while it is young; whether it did."""
+        running = self._running
+        asked_alike = running is not None and all(
+            running.manifest[name] == self._state["inputs"][name] for name in ("settings", "encoder")
+        )
+        if running is None or not asked_alike:
+            return False
+        trained = running.manifest["ranker"]
+        young = time.time() - trained.get("trained_at", 0.0) < self._settings.ranker.keep_hours * 3600
+        readable = running.ranker is not None and running.ranker.names == FEATURES
+        if not young or (trained["serves"] and not readable):
+            return False
+        if trained["serves"] and running.ranker is not None:
+            parts.write_ranker(self._folder, running.ranker)
+        self._state["ranker"] = trained
+        return True
 
     def _shown_requests(self, window_starts: Sequence[float]) -> PastRequests | None:
         """What came of lists that were shown, once all that counts as their doing has happened."""

@@ -29,6 +29,9 @@ class RecommenderSettings(BaseModel):
     horizon: Horizon = Field(
         default="window", description="what lists are for: all that is watched in the days to come, or what is next"
     )
+    memory_mb: float | None = Field(
+        default=None, gt=0, description="most that a refresh may take, or it does not begin; none: what is free"
+    )
     index: IndexSettings = Field(default_factory=IndexSettings)
     collaborative: CollaborativeSettings = Field(default_factory=CollaborativeSettings)
     item_item: ItemItemSettings = Field(default_factory=ItemItemSettings)

@@ -6,16 +6,17 @@ Recommendations for Interactive Applications (2017). Sparse throughout, so that 
 too large for `recommender.item_item`; strongest where viewers have watched little.
 """
 
+import os
+
 import numpy as np
 import scipy.sparse as sp
 from pydantic import BaseModel, ConfigDict, Field
+from sparse_dot_topn import sp_matmul_topn
 
 from recommender.item_item import ItemWeights
 
-#: Cells of a block of walks that are held dense at a time: 32 MB of float32.
-BLOCK_CELLS = 8_000_000
-
-
+#: Rows that are worked on at a time.
+BLOCK = 8_192
 #: Below so many videos of a viewer on average, histories are short: a second round of viewers then finds what one
 #: cannot reach, where it only blurs long ones.
 SHORT_HISTORY = 20.0
@@ -83,21 +84,24 @@ def _power(degrees: np.ndarray, exponent: float) -> np.ndarray:
 def _strongest_of_product(
     left: sp.csr_matrix, right: sp.csr_matrix, added: sp.csr_matrix | None, keep: int
 ) -> sp.csr_matrix:
-    """left @ right (+ added) without its diagonal, of every row the `keep` largest entries above 0, block by block."""
-    count, width = left.shape[0], right.shape[1]
-    keep = min(keep, width)
-    rows_at_a_time = max(1, BLOCK_CELLS // max(width, 1))
-    counts, indices, data = [np.zeros(1, np.int64)], [np.zeros(0, np.int32)], [np.zeros(0, np.float32)]
-    for start in range(0, count, rows_at_a_time):
-        rows = np.arange(start, min(start + rows_at_a_time, count))
-        block = left[rows] @ right
-        ends = (block if added is None else block + added[rows]).toarray()
-        ends[np.arange(len(rows)), rows] = 0.0
-        strongest = np.sort(np.argpartition(-ends, keep - 1, axis=1)[:, :keep], axis=1)
-        values = np.take_along_axis(ends, strongest, axis=1)
-        kept = values > 0
-        counts.append(kept.sum(axis=1))
-        indices.append(strongest[kept].astype(np.int32))
-        data.append(values[kept])
-    indptr = np.cumsum(np.concatenate(counts))
-    return sp.csr_matrix((np.concatenate(data), np.concatenate(indices), indptr), (count, width), dtype=np.float32)
+    """left @ right (+ added) without its diagonal, of every row the `keep` largest entries above 0."""
+    if added is not None:
+        one = sp.identity(added.shape[0], np.float32, "csr")
+        left, right = sp.hstack([left, one], "csr"), sp.vstack([right, added], "csr")
+    # One more than is kept, for the diagonal.
+    ends = sp_matmul_topn(sp.csr_matrix(left), sp.csr_matrix(right), keep + 1, threshold=0.0, n_threads=_cores())
+    row = np.repeat(np.arange(ends.shape[0]), np.diff(ends.indptr))
+    ends.data[ends.indices == row] = 0.0
+    ends.eliminate_zeros()
+    full = np.flatnonzero(np.diff(ends.indptr) > keep)
+    # Where the diagonal was not among the largest, the least of them is one too many.
+    for start in range(0, len(full), BLOCK):
+        places = ends.indptr[full[start : start + BLOCK], None] + np.arange(keep + 1)
+        ends.data[np.take_along_axis(places, ends.data[places].argmin(axis=1)[:, None], axis=1)] = 0.0
+    ends.eliminate_zeros()
+    ends.sort_indices()
+    return ends
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -2,23 +2,42 @@
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from api.cli.workspace import JsonOption, Workspace, show, show_json
+from api.cli.workspace import JsonOption, Workspace, show, show_json, show_table
 from data.home import Home
 from data.schema import to_rfc3339
+
+if TYPE_CHECKING:
+    from recommender.refresh import RefreshPlan
 
 app = typer.Typer(help="Releases: what is served, and the way back.", no_args_is_help=True)
 
 
-def refresh(json: JsonOption = False) -> None:
+def refresh(
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="only tell what would be done, and whether it fits")
+    ] = False,
+    accept: Annotated[
+        list[str] | None, typer.Option(help="publish although this gate fails; may be given several times")
+    ] = None,
+    json: JsonOption = False,
+) -> None:
     """Build a release from the present events and embeddings, check it, and publish it."""
+    from recommender.gates import ACCEPTABLE
+    from recommender.refresh import plan_refresh
     from recommender.refresh import refresh as run
 
     work = Workspace()
-    report = run(work.store, work.home, work.settings.recommender)
+    if dry_run:
+        _show_plan(plan_refresh(work.store, work.home, work.settings.recommender), json)
+        return
+    accepted = [gate for gate in ACCEPTABLE if gate in (accept or [])]
+    if len(accepted) < len(accept or []):
+        raise typer.BadParameter(f"--accept takes {', '.join(ACCEPTABLE)}; what other gates find cannot be served")
+    report = run(work.store, work.home, work.settings.recommender, accepted)
     if json:
         show_json({"release": report.facts, "seconds": report.seconds, "resumed": report.resumed})
         return
@@ -30,6 +49,31 @@ def refresh(json: JsonOption = False) -> None:
         f" {counts['interactions']:,} interactions of {counts['viewers']:,} viewers; {report.facts['collaborative']},"
         f" index {report.facts['index']}; {sum(report.seconds.values()):.1f} s"
     )
+
+
+def _show_plan(plan: "RefreshPlan", json: bool) -> None:
+    from dataclasses import asdict
+
+    if json:
+        show_json(asdict(plan) | {"lacks": plan.room.lacks})
+        return
+    sizes, room = plan.sizes, plan.room
+    typer.echo(
+        f"a refresh would learn from {sizes.events:,} events of {sizes.viewers:,} viewers ({plan.new_events:,} since"
+        f" release {plan.running or 'none'}), {sizes.videos:,} videos and {sizes.embeddings:,} embeddings"
+    )
+    if plan.done:
+        typer.echo(f"it would continue an interrupted run: {', '.join(plan.done)} are already done")
+    rows = [
+        (name, "done" if name in plan.done else "", None if took is None else f"{took:.1f} s")
+        for name, took in plan.phases
+    ]
+    show_table(("phase", "", "took last time"), rows)
+    typer.echo(
+        f"memory: about {room.memory / 1e6:,.0f} MB, of {room.memory_there / 1e6:,.0f} MB;"
+        f" disk: about {room.disk / 1e6:,.0f} MB, of {room.disk_there / 1e6:,.0f} MB"
+    )
+    typer.echo(f"it would not begin: too little {room.lacks}" if room.lacks else "nothing was changed")
 
 
 @app.command("list")

@@ -158,6 +158,10 @@ class EventLog:
         with self._engine.connect() as connection:
             return int(connection.execute(_COUNT).scalar_one())
 
+    def count_viewers(self) -> int:
+        with self._engine.connect() as connection:
+            return int(connection.execute(sa.select(sa.func.count(sa.distinct(events.c.user_id)))).scalar_one())
+
     def tail(self, limit: int = 20, user_id: str | None = None) -> list[dict[str, Any]]:
         """The newest events, as rows of `COLUMNS`, newest first."""
         query = sa.select(*[events.c[name] for name in COLUMNS]).order_by(events.c.seq.desc()).limit(limit)

@@ -37,6 +37,12 @@ class RankerSettings(BaseModel):
     windows: int = Field(default=7, ge=2, le=50, description="windows of the past that are learned from")
     window_share: float = Field(default=0.05, gt=0, le=0.25, description="share of all interactions in each window")
     viewers_per_window: int = Field(default=1_000, ge=10, description="viewers asked for in a window; of more, some")
+    viewers_fitted: int = Field(
+        default=10_000, ge=10, description="viewers whom the models of past windows are fitted to; of more, some"
+    )
+    keep_hours: float = Field(
+        default=24.0, ge=0, description="a ranker so young is taken over by the next refresh; 0: always trained anew"
+    )
     min_groups: int = Field(default=300, ge=2, description="no trees are trained from fewer past requests")
     fusion_weight: float = Field(default=0.5, ge=0, description="standard deviations of the fused score to begin with")
     trees: int = Field(default=40, ge=1, le=500, description="at most; scoring takes time in proportion")

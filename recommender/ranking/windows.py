@@ -68,14 +68,18 @@ def past_requests(
     view: CatalogueView,
     index: VectorIndex,
     settings: RecommenderSettings,
+    everybody: Interactions | None = None,
 ) -> PastRequests | None:
     """The requests of the viewers who were known before a window and liked something new in it; None without any.
 
-    number: which window this is, higher is newer.
+    number: which window this is, higher is newer. everybody: what was popular is counted from, where `interactions` are
+    only of some viewers.
     """
     before = interactions.begun_before(window.start)
     within = interactions.begun_between(window.start, window.end)
-    engine = Engine(_release_of(before, view, index, window.start, settings), view, settings.unhurried())
+    counted = before if everybody is None else everybody.begun_before(window.start)
+    release = _release_of(before, counted, view, index, window.start, settings)
+    engine = Engine(release, view, settings.unhurried())
     # Requests are small: threads would only wait for each other.
     with threadpool_limits(1):
         return _asked(engine, number, before, within, settings)
@@ -158,7 +162,12 @@ def _grades(candidates: Candidates, videos: np.ndarray, signals: np.ndarray) -> 
 
 
 def _release_of(
-    before: Interactions, view: CatalogueView, index: VectorIndex, now: float, settings: RecommenderSettings
+    before: Interactions,
+    counted: Interactions,
+    view: CatalogueView,
+    index: VectorIndex,
+    now: float,
+    settings: RecommenderSettings,
 ) -> Release:
     models = {name: fit_model(name, before, settings) for name in QUICK}
     return Release(
@@ -166,8 +175,8 @@ def _release_of(
         manifest={"encoder": NO_ENCODER},
         videos=view.videos,
         index=index,
-        popularity=measure_popularity(before, now, settings.popularity),
-        viewers=before.audience(),
+        popularity=measure_popularity(counted, now, settings.popularity),
+        viewers=counted.audience(),
         models={name: model for name, model in models.items() if model is not None},
     )
 

@@ -59,7 +59,7 @@ def test_far_walks_reach_videos_that_share_no_viewer() -> None:
 def test_working_in_blocks_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = WalkSettings(far=0.5, neighbours=4)
     at_once = fit_walks(world(), settings).weights.toarray()
-    monkeypatch.setattr(walks, "BLOCK_CELLS", 3 * VIDEOS)
+    monkeypatch.setattr(walks, "BLOCK", 3)
     np.testing.assert_array_equal(fit_walks(world(), settings).weights.toarray(), at_once)
 
 
