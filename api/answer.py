@@ -17,6 +17,7 @@ from api.cache import Cached, CandidateCache
 from api.cursors import Cursor, read_cursor, write_cursor
 from api.engines import EngineKeeper
 from api.exposures import ExposureLog
+from api.gauges import LiveGauges
 from api.packing import by_column, by_number, pack_snapshot, unpack_snapshot
 from api.schemas import RecommendationRequest
 from data.schema import EventType
@@ -75,6 +76,7 @@ class Answer:
         cache: CandidateCache,
         engines: EngineKeeper,
         exposures: ExposureLog,
+        gauges: LiveGauges,
         user_id: str,
         asked: RecommendationRequest,
         request_id: str,
@@ -82,6 +84,7 @@ class Answer:
         self._store = store
         self._cache = cache
         self._exposures = exposures
+        self._gauges = gauges
         self._user_id = user_id
         self._asked = asked
         self._request_id = request_id
@@ -112,6 +115,8 @@ class Answer:
         query = self._with_history(query) if with_history else query
         eligible = self._engine.pipeline.eligible(query)
         rest = self._engine.allowed(query, ranked, eligible)
+        if self._is_usual():
+            self._gauges.listed(self._engine, rest.scores)
         with timed(self._trace, "policy"):
             # A later page shows what the first one left, whatever a list of its own would be filled up with.
             closed = self._asked.cursor is not None or not with_history
@@ -256,6 +261,7 @@ class Answer:
         query = self._with_history(self._query())
         query = replace(query, limit=max(query.limit, self._engine.settings.pipeline.reserve))
         ranked, trace = self._engine.rank(query)
+        self._gauges.asked(self._engine, query)
         self._trace.timings_ms |= trace.timings_ms
         self._trace.warnings += trace.warnings
         self._snapshot = lambda: trace.snapshot
@@ -274,6 +280,11 @@ class Answer:
 
     def _restricted(self) -> bool:
         return bool(self._asked.labels or self._asked.not_labels or self._asked.exclude)
+
+    def _is_usual(self) -> bool:
+        """Whether scores may be compared with those of other lists."""
+        asked = self._asked
+        return not (asked.cursor or asked.weights or asked.context.now is not None or self._restricted())
 
     def _usable(self, cached: Cached) -> bool:
         """Whether cached candidates are what would be computed now, and fill the page under this request's wishes."""

@@ -18,7 +18,7 @@ from api.app import EMBEDDED_REDIS_VARIABLE, create_app
 from api.auth import is_loopback
 from api.embedded_redis import embedded_redis
 from api.settings import PREFIX, Settings, SettingsError
-from api.telemetry import MULTIPROCESS_VARIABLE
+from api.telemetry import MULTIPROCESS_VARIABLE, forget_dead_processes
 from data.home import Home
 from data.store import Store
 
@@ -44,6 +44,7 @@ def _end_with_parent(end: Callable[[], object]) -> None:
 def create_worker() -> Flask:
     """The application of one worker process."""
     _end_with_parent(lambda: os._exit(1))
+    forget_dead_processes()
     return create_app()
 
 

@@ -16,6 +16,7 @@ from api.cache import CandidateCache
 from api.engines import EngineKeeper
 from api.errors import Problem
 from api.exposures import ExposureLog
+from api.gauges import LiveGauges
 from api.schemas import RecommendationQuery, RecommendationRequest, SimilarQuery, WhyQuery
 from api.settings import Settings
 from api.telemetry import Telemetry
@@ -42,13 +43,17 @@ class Service:
         self.engines = EngineKeeper(home, store, settings.recommender, settings.server.release_check_s)
         self.telemetry = Telemetry()
         self.exposures = ExposureLog(store, settings.exposures, self.telemetry)
+        self.gauges = LiveGauges(
+            self.engines.current, store.catalogue.version, home.embeddings, settings.gauges, self.telemetry
+        )
 
     # ---- Recommendations -----------------------------------------------------------------------------------
 
     def recommend(self, user_id: str, asked: RecommendationRequest, request_id: str) -> dict[str, Any]:
         """A page of recommendations, as `schemas.RecommendationAnswer` without its request id, which events about the
         list will name."""
-        parts = (self.store, self.cache, self.engines, self.exposures)
+        self.gauges.begin()
+        parts = (self.store, self.cache, self.engines, self.exposures, self.gauges)
         answer = Answer(*parts, user_id, asked, request_id).give()
         self.telemetry.recommended(answer["cache"], answer["fallback"], answer["degraded"], answer["timings_ms"])
         return answer
@@ -147,6 +152,7 @@ class Service:
             database = "up"
         except Exception as error:
             database = f"away: {type(error).__name__}"
+        self.gauges.begin()
         engine = self.engines.current()
         return {
             "ready": len(engine.videos) > 0,
@@ -154,7 +160,7 @@ class Service:
             "cache": self.cache.look(),
             "release": engine.release.id,
             "videos": len(engine.videos),
-            "warnings": self.engines.warnings,
+            "warnings": [*self.engines.warnings, *self.gauges.warnings],
         }
 
 

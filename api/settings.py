@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from api.exposures import ExposureSettings
+from api.gauges import GaugeSettings
 from data.home import Home
 from data.schema import first_error
 from embedder.batch import EmbedSettings
@@ -63,6 +64,7 @@ class Settings(BaseSettings):
     server: ServerSettings = Field(default_factory=ServerSettings)
     cache: CacheSettings = Field(default_factory=CacheSettings)
     exposures: ExposureSettings = Field(default_factory=ExposureSettings)
+    gauges: GaugeSettings = Field(default_factory=GaugeSettings)
     embed: EmbedSettings = Field(default_factory=EmbedSettings)
     labels: LabelSettings = Field(default_factory=LabelSettings)
     recommender: RecommenderSettings = Field(default_factory=RecommenderSettings)

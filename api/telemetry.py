@@ -1,11 +1,16 @@
-"""What the service counts, in the words of Prometheus. Worker processes add up through files when `serve` runs them."""
+"""What the service counts and measures, in the words of Prometheus. Worker processes add up through files when `serve`
+runs them."""
 
+import math
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Literal
 
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+
+from recommender.gauges import Measured
 
 MULTIPROCESS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 #: Methods beyond these are one label, so that a stranger cannot grow the metrics.
@@ -23,8 +28,44 @@ _EVENTS = Counter("watchnext_events", "Events received, by outcome", ["outcome"]
 _EXPOSURES = Counter("watchnext_exposures", "Shown lists of the sampled viewers, by outcome", ["outcome"])
 
 
+def _measured(name: str, about: str, *labels: str) -> Gauge:
+    """Of several processes the one counts that measured last: they measure the same, and one of them knows when
+    something is not known any more (NaN)."""
+    return Gauge(name, about, labels, multiprocess_mode="livemostrecent")
+
+
+_RECALL = _measured(
+    "watchnext_index_recall",
+    "Share 0..1 of the exact nearest neighbours that the index finds, over sampled searches of requests",
+)
+# Without a word it would be 0 until it is measured.
+_RECALL.set(math.nan)
+_AGE = _measured("watchnext_age_seconds", "Age in seconds of what is served, by part", "part")
+_VIDEOS = _measured(
+    "watchnext_index_videos", "Videos in the index: all, and the delta that came after the release", "part"
+)
+_SHARE = _measured("watchnext_index_share", "Share 0..1 of the index that is delta, and that is hidden or gone", "of")
+_DRIFT = _measured("watchnext_drift_psi", "Population Stability Index against what the release began with", "of")
+# One process that warns is enough.
+_WARNINGS = Gauge(
+    "watchnext_warnings", "1 where a threshold of [gauges] is crossed", ["about"], multiprocess_mode="livemax"
+)
+PARTS = ("release", "events", "embeddings", "ranker", "catalogue")
+DRIFTS = ("embedding_mean", "embedding_nearest", "score")
+
+
+def forget_dead_processes() -> None:
+    """What workers measured that have been killed since counts no more. For a worker that begins in their place."""
+    for path in Path(os.environ.get(MULTIPROCESS_VARIABLE, os.devnull)).glob("gauge_live*.db"):
+        pid = int(path.stem.rsplit("_", 1)[1])
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            mark_process_dead(pid)
+
+
 class Telemetry:
-    """The counters of this process; stateless, because the registry is the process's."""
+    """The numbers of this process; stateless, because the registry is the process's."""
 
     def answered(self, route: str, method: str, status: int, seconds: float) -> None:
         known = method if method in METHODS else "other"
@@ -41,6 +82,19 @@ class Telemetry:
 
     def exposed(self, outcome: Literal["kept", "dropped"], number: int) -> None:
         _EXPOSURES.labels(outcome).inc(number)
+
+    def measured(self, found: Measured, ages_s: Mapping[str, float], crossed: Mapping[str, bool]) -> None:
+        _RECALL.set(math.nan if found.recall is None else found.recall)
+        for part in PARTS:
+            _AGE.labels(part).set(ages_s.get(part, math.nan))
+        _VIDEOS.labels("all").set(found.videos)
+        _VIDEOS.labels("delta").set(found.delta_videos)
+        _SHARE.labels("delta").set(found.delta_share)
+        _SHARE.labels("hidden").set(found.hidden_share)
+        for name in DRIFTS:
+            _DRIFT.labels(name).set(found.drift[name].psi if name in found.drift else math.nan)
+        for about, is_crossed in crossed.items():
+            _WARNINGS.labels(about).set(is_crossed)
 
     def exposition(self) -> bytes:
         """All metrics of all worker processes, in the text format."""

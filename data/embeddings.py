@@ -108,6 +108,16 @@ class EmbeddingTable:
             log.warning("vectors of new videos cannot be read: %s", error)
             return {}
 
+    @classmethod
+    def written_at(cls, root: Path, encoder_id: str) -> float | None:
+        """When an encoder's newest vectors were written, in seconds since 1970; None where there are none."""
+        try:
+            table = cls.open(root / folder_name(encoder_id))
+            blocks = [table.folder / f"{block.name}.npy" for block in table._blocks]
+            return max((path.stat().st_mtime for path in blocks), default=None)
+        except (CorruptFileError, OSError):
+            return None
+
     # ---- Reading -------------------------------------------------------------------------------------------
 
     def __len__(self) -> int:

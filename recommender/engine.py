@@ -33,7 +33,7 @@ from recommender.pipeline.sources.continuing import ContinueWatchingSource, Next
 from recommender.pipeline.sources.history import HistorySource
 from recommender.pipeline.sources.popular import PopularSource, TrendingSource
 from recommender.pipeline.sources.settings import SourcesSettings
-from recommender.pipeline.stages import Query, Ranked, Ranker, Source, Trace
+from recommender.pipeline.stages import Query, Ranked, Ranker, Search, Source, Trace
 from recommender.policy import Scored, Slate
 from recommender.popularity import Popularity
 from recommender.profile import Profile, build_profile, profile_of_likes
@@ -316,6 +316,17 @@ class Engine:
         asked = replace(query, profile=likes, weights=weights)
         ranked = self.pipeline.rank(asked, Trace() if trace is None else trace, only)
         return ranked.take(np.arange(min(query.limit, len(ranked))))
+
+    def content_search(self, query: Query) -> Search | None:
+        """One of the searches by which a request finds what looks like the viewer's likes, drawn by its seed; None
+        where there is nothing to search for."""
+        for source in self.pipeline.sources:
+            if isinstance(source, ContentSource) and source.enabled(query):
+                vectors, _, k = source.searches(query, self.settings.sources.content.candidates)
+                if len(vectors):
+                    drawn = int(np.random.default_rng(query.seed).integers(len(vectors)))
+                    return Search(vectors[drawn], k, self.pipeline.eligible(query))
+        return None
 
     def nearest(self, vector: np.ndarray, query: Query) -> Ranked:
         """The videos whose looks lie nearest to a vector (D,) float32 of length 1 of the release's encoder, among

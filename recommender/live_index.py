@@ -29,6 +29,12 @@ class LiveIndex:
     def __len__(self) -> int:
         return len(self.base) + len(self.delta_columns) - len(self._replaced)
 
+    @property
+    def columns(self) -> np.ndarray:
+        """All that it has a vector of, each once: int64."""
+        ours = self.base.ids if self._not_replaced is None else self.base.ids[self._not_replaced]
+        return np.concatenate([ours, self.delta_columns])
+
     def with_vectors(self, vectors: Mapping[int, np.ndarray]) -> "LiveIndex":
         """The same with these vectors (D,) by column, in place of what is known of their columns."""
         if not vectors:

@@ -280,6 +280,7 @@ class _Refresh:
             "collaborative": "+".join(self._state["models"]) or "none",
             "counts": {"videos": len(self._videos), "embeddings": len(index), **self._state["counts"]},
             "until_seq": self._state["until_seq"],
+            "newest_event_at": self._state.get("newest_event_at"),
             **self._state["inputs"],
             "gates": self._state["gates"],
             "accepted": self._state["accepted"],
@@ -330,6 +331,7 @@ class _Refresh:
             measure_popularity(interactions, newest, self._settings.popularity),
             interactions.audience(),
         )
+        self._state["newest_event_at"] = newest if len(interactions.time) else None
         self._state["counts"] = {
             "viewers": len(np.unique(self._everybody.viewer)),
             "interactions": int((self._everybody.signal > 0).sum()),

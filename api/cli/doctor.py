@@ -4,6 +4,7 @@ import importlib.metadata
 import importlib.util
 import sqlite3
 import sys
+import time
 
 import typer
 
@@ -13,7 +14,8 @@ NEEDED = ("torch", "av", "numpy", "implicit", "flask", "granian", "redis", "valk
 
 
 def doctor(json: JsonOption = False) -> None:
-    """Check the installation, the encoder and the home folder; exit code 1 when something is missing."""
+    """Check the installation, the encoder and the home folder; exit code 1 when something is missing. Says what a
+    server would warn of, as far as it is known without one."""
     from embedder.decode import fault_of
     from embedder.encoders import EncoderError, load_encoder
 
@@ -46,16 +48,40 @@ def doctor(json: JsonOption = False) -> None:
     store = work.store
     counts = ", ".join(f"{count:,} {state}" for state, count in sorted(store.catalogue.counts().items())) or "no videos"
     checks.append(("database", True, f"{counts}; {store.events.count():,} events"))
+    warnings: list[str] = []
     try:
         checks.append(("release", True, work.engine.release.id))
     except Exception as error:
         checks.append(("release", False, str(error)))
-    value = {"checks": [{"name": name, "ok": fine, "detail": detail} for name, fine, detail in checks]}
-    show(
-        value,
-        json,
-        ("", "check", "detail"),
-        [("ok" if fine else "MISSING", name, detail) for name, fine, detail in checks],
-    )
+    else:
+        detail, warnings = _gauges(work)
+        checks.append(("gauges", True, detail))
+    value = {
+        "checks": [{"name": name, "ok": fine, "detail": detail} for name, fine, detail in checks],
+        "warnings": warnings,
+    }
+    rows = [("ok" if fine else "MISSING", name, detail) for name, fine, detail in checks]
+    show(value, json, ("", "check", "detail"), [*rows, *(("warning", "gauges", each) for each in warnings)])
     if not all(fine for _, fine, _ in checks):
         raise typer.Exit(1)
+
+
+def _gauges(work: Workspace) -> tuple[str, list[str]]:
+    """What a server would measure, as far as it is known without one: the index is tried with some of its own videos.
+    And what it would warn of."""
+    from api.gauges import warnings_of
+    from recommender.drift import embedding_drift
+    from recommender.gauges import own_searches, read, recall_of
+
+    engine = work.engine
+    recall = recall_of(engine.index, own_searches(engine.index, len(engine.videos)))
+    drift = {f"embedding_{name}": each for name, each in embedding_drift(engine.index).items()}
+    found = read(engine, work.home.embeddings, time.time(), recall, drift)
+    facts = [
+        f"the release is {found.ages_s['release'] / 3600:,.1f} hours old",
+        f"{found.videos:,} videos in the index, {found.delta_share:.0%} of them came after it,"
+        f" {found.hidden_share:.0%} are hidden",
+        *([] if recall is None else [f"recall {recall:.3f}"]),
+        *(f"PSI of {name.replace('_', ' ')} {each.psi:.2f}" for name, each in drift.items()),
+    ]
+    return "; ".join(facts), list(warnings_of(found, work.settings.gauges).values())

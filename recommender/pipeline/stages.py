@@ -39,6 +39,15 @@ class Query:
 
 
 @dataclass(frozen=True)
+class Search:
+    """One question to the index: the `k` nearest to vector (D,) float32 among the eligible columns (V,) bool."""
+
+    vector: np.ndarray
+    k: int
+    eligible: np.ndarray
+
+
+@dataclass(frozen=True)
 class Found:
     """What one source found: columns (k,) int64, best first, with its own scores (k,) float32.
 

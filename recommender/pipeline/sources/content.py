@@ -69,14 +69,21 @@ class ContentSource(BaseSource):
     def enabled(self, query: Query) -> bool:
         return query.profile.known and len(self._index) > 0
 
-    def candidates(self, query: Query, eligible: np.ndarray, k: int) -> Found:
+    def searches(self, query: Query, k: int) -> tuple[np.ndarray, np.ndarray, int]:
+        """What the index is asked: vectors (i, D) of the viewer's interests, how strong (i,) they are, and how many
+        neighbours of each are wanted."""
         likes = _Likes(query, self._index, self._half_life)
         if len(likes) == 0:
-            return NOTHING
+            return likes.vectors, likes.weights, 0
         medoids, strengths = interests(likes.vectors, likes.weights)
         # Interests overlap little: half of what each finds is enough to fill the quota.
-        each = min(k, -(-2 * k // len(medoids)))
-        columns, cosines = self._index.search(likes.vectors[medoids], each, eligible)
+        return likes.vectors[medoids], strengths, min(k, -(-2 * k // len(medoids)))
+
+    def candidates(self, query: Query, eligible: np.ndarray, k: int) -> Found:
+        vectors, strengths, each = self.searches(query, k)
+        if len(vectors) == 0:
+            return NOTHING
+        columns, cosines = self._index.search(vectors, each, eligible)
         found, group = np.unique(columns[columns >= 0], return_inverse=True)
         scores = np.full(len(found), -np.inf, np.float32)
         np.maximum.at(scores, group, (cosines * strengths[:, None])[columns >= 0])
