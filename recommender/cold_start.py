@@ -17,6 +17,8 @@ from recommender.words import BUCKETS, NO_WORD
 
 #: Videos that the map is fitted to at most: those with most viewers.
 FITTED_TO = 20_000
+#: Videos, of these, on which maps with and without words are compared.
+COMPARED_ON = 4_000
 #: Labels, and words, that it knows: the commonest ones.
 MOST_LABELS = MOST_WORDS = 500
 #: A word of fewer videos tells nothing of others.
@@ -95,18 +97,32 @@ def fit_cold_start(
     """
     warm = np.argsort(-viewers, kind="stable")[: min(FITTED_TO, int((viewers > 0).sum()))]
     labels, words = _commonest_labels(view, warm), _commonest_words(view, warm)
+    compared_on = np.random.default_rng(0).permutation(warm)[:COMPARED_ON] if len(warm) > COMPARED_ON else warm
     fitted = []
-    for known in (Vocabulary(labels, words[:0]), Vocabulary(labels, words)):
+    for each in (Vocabulary(labels, words[:0]), Vocabulary(labels, words)):
         try:
-            content = known.blocks(view, index, warm)
-            fitted.append((fit_content_map(content, factors.items[warm], viewers[warm], settings), known))
+            fitted.append((_fitted(each, view, index, factors, viewers, compared_on, settings), each))
         except ValueError:
             continue
     if not fitted:
         return None
-    content_map, known = max(fitted, key=lambda each: each[0].trust)
+    content_map, known = max(fitted, key=lambda pair: pair[0].trust)
+    if len(compared_on) < len(warm):
+        content_map = _fitted(known, view, index, factors, viewers, warm, settings)
     chosen = np.random.default_rng(0).permutation(len(warm))[:REFERENCE]
     return ColdStart(content_map, known, content_map.factors(known.blocks(view, index, warm[chosen])))
+
+
+def _fitted(
+    known: Vocabulary,
+    view: CatalogueView,
+    index: LiveIndex,
+    factors: LatentFactors,
+    viewers: np.ndarray,
+    columns: np.ndarray,
+    settings: ContentMapSettings | None,
+) -> ContentMap:
+    return fit_content_map(known.blocks(view, index, columns), factors.items[columns], viewers[columns], settings)
 
 
 def _one_hot(codes: np.ndarray, known: np.ndarray, none: int) -> ContentBlock:

@@ -3,7 +3,7 @@
 Inner product over L2-normalised vectors, so scores are cosines. An index never changes after it was built, so
 any number of threads may search it while another one takes its place. The ids are ours: FAISS sees row numbers.
 
-Few vectors are compared one by one. Of many, codes of two bits per dimension tell which are worth comparing: they lie
+Few vectors are compared one by one. Of many, codes of four bits per dimension tell which are worth comparing: they lie
 in cells of like vectors, of which a search opens the nearest, and the best by their codes are compared by their vectors
 (IVF-PQ with re-ranking: Jégou, Douze and Schmid, PAMI 2011; codes of 4 bits laid out for SIMD: André, Kermarrec and Le
 Scouarnec, VLDB 2015).
@@ -22,8 +22,8 @@ Storage = Literal["float32", "float16", "int8"]
 #: How vectors may be kept, the most precise first: bytes per dimension.
 STORAGES: dict[Storage, int] = {"float32": 4, "float16": 2, "int8": 1}
 _QUANTIZERS = {"float16": faiss.ScalarQuantizer.QT_fp16, "int8": faiss.ScalarQuantizer.QT_8bit}
-#: A code has so many bits for so many dimensions, and its row number beside it.
-CODE_BITS, CODE_DIMENSIONS, ROW_NUMBER_BYTES = 4, 2, 8
+#: A code has so many bits for each dimension, and its row number beside it.
+CODE_BITS, ROW_NUMBER_BYTES = 4, 8
 #: How many queries an index that is being built is tried with, and how many neighbours of each it is to find.
 TRIED, TRIED_K = 200, 100
 #: For each wanted neighbour so many of the best by their codes are compared: as few as are enough.
@@ -55,7 +55,6 @@ class IndexSettings(BaseModel):
         default=None, gt=0, description="most that an index may take; a larger one keeps float16 or int8 instead"
     )
     recall: float = Field(default=0.99, gt=0, le=1, description="share of a sample's exact neighbours that is found")
-    most_probes: int = Field(default=256, ge=1, description="most cells that a search opens; as few as `recall` needs")
 
     def kind_for(self, count: int) -> Literal["flat", "ivf"]:
         return "flat" if count < self.exact_below else "ivf"
@@ -77,7 +76,7 @@ class IndexSettings(BaseModel):
         )
 
     def bytes_for(self, count: int, dim: int, storage: Storage) -> int:
-        code = 0 if self.kind_for(count) == "flat" else _parts_for(dim) * CODE_BITS // 8 + ROW_NUMBER_BYTES
+        code = 0 if self.kind_for(count) == "flat" else -(-dim * CODE_BITS // 8) + ROW_NUMBER_BYTES
         return count * (dim * STORAGES[storage] + code)
 
 
@@ -340,24 +339,18 @@ def _cells_of(matrix: np.ndarray) -> "faiss.Index":
     """Trained cells for codes, with nothing in them yet."""
     count, dim = matrix.shape
     cells = _cells_for(count)
-    parts = _parts_for(dim)
-    wide = parts * CODE_DIMENSIONS
     # Codes say most where no dimension says more than others: vectors are turned at random.
-    turn = faiss.RandomRotationMatrix(dim, wide)
+    turn = faiss.RandomRotationMatrix(dim, dim)
     turn.init(0)
-    quantizer = faiss.IndexFlatIP(wide)
-    codes = faiss.IndexIVFPQFastScan(quantizer, wide, cells, parts, CODE_BITS, faiss.METRIC_INNER_PRODUCT)
+    quantizer = faiss.IndexFlatIP(dim)
+    codes = faiss.IndexIVFPQFastScan(quantizer, dim, cells, dim, CODE_BITS, faiss.METRIC_INNER_PRODUCT)
     codes.by_residual = True
     if faiss.get_num_gpus():
-        codes.clustering_index = faiss.index_cpu_to_all_gpus(faiss.IndexFlatIP(wide))
+        codes.clustering_index = faiss.index_cpu_to_all_gpus(faiss.IndexFlatIP(dim))
     base = faiss.IndexPreTransform(turn, codes)
     base.train(_sample(matrix, TRAINED_ON_PER_CELL * cells))
     codes.clustering_index = None
     return base
-
-
-def _parts_for(dim: int) -> int:
-    return -(-dim // CODE_DIMENSIONS)
 
 
 def _cells_for(count: int) -> int:
@@ -378,7 +371,7 @@ def _tune(built: VectorIndex, matrix: np.ndarray, asked: np.ndarray, settings: I
         codes.nprobe, index.k_factor = probes, compared
         return _share_found(built, matrix, asked, exact) >= wanted
 
-    most = min(settings.most_probes, int(codes.nlist))
+    most = int(codes.nlist)
     # Half of what may be missed may lie in cells that are not opened, the other half behind codes that mislead.
     in_cells = (1 + settings.recall) / 2
     too_few, probes = 0, 1

@@ -43,7 +43,7 @@ from tests.api.test_server import serving
 VIDEOS, VIEWERS, DIM, ENCODER = 600, 60, 16, "encoder-1"
 NEWEST = 1_700_000_000.0
 #: An approximate index that looks into one cell of many.
-POOR = IndexSettings(exact_below=0, most_probes=1)
+POOR = IndexSettings(exact_below=0, recall=0.01)
 #: Few neighbours of each like are asked for, so that an approximate index is not passed by; the rest is to be quick.
 RECOMMENDER = RecommenderSettings.model_validate(
     {

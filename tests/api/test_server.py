@@ -45,17 +45,19 @@ def serving(home: Home, *options: str, **environment: str) -> Iterator[tuple[str
 
 
 class Load:
-    """Eight front ends that ask without pause; `answers` counts (status, release, cache)."""
+    """Front ends that ask without pause; `answers` counts (status, release, cache)."""
+
+    FRONT_ENDS = 8
 
     def __init__(self, address: str) -> None:
         self.answers: Counter[tuple[int, str, str]] = Counter()
         self._address = address
         self._stop = threading.Event()
-        self._pool = ThreadPoolExecutor(8)
+        self._pool = ThreadPoolExecutor(self.FRONT_ENDS)
         self._lock = threading.Lock()
 
     def __enter__(self) -> "Load":
-        self._asking = [self._pool.submit(self._ask, number) for number in range(8)]
+        self._asking = [self._pool.submit(self._ask, number) for number in range(self.FRONT_ENDS)]
         return self
 
     def __exit__(self, *_error: object) -> None:
@@ -78,11 +80,17 @@ class Load:
             turn = number
             while not self._stop.is_set():
                 turn += 1
-                answer = client.get(f"/v1/users/u{turn % 30}/recommendations", params={"limit": 5})
-                body = answer.json()
-                assert len(body["items"]) == 5
-                with self._lock:
-                    self.answers[answer.status_code, body["release"]["id"], body["cache"]] += 1
+                self.ask(client, turn)
+
+    def ask(self, client: httpx.Client, turn: int) -> None:
+        answer = client.get(f"/v1/users/u{turn % 30}/recommendations", params={"limit": 5})
+        body = answer.json()
+        assert len(body["items"]) == 5
+        self.count(answer.status_code, body["release"]["id"], body["cache"])
+
+    def count(self, status: int, release: str, cache: str) -> None:
+        with self._lock:
+            self.answers[status, release, cache] += 1
 
 
 def test_redis_dies_under_load_and_no_request_fails(world: Home) -> None:

@@ -35,7 +35,7 @@ def serves(home: Home, store: Store, release_id: str) -> bool:
     return engine.release.id == release_id and len(ranked) == 20 and trace.warnings == []
 
 
-def with_index(**index: int) -> RecommenderSettings:
+def with_index(**index: float) -> RecommenderSettings:
     return SETTINGS.model_copy(update={"index": SETTINGS.index.model_copy(update=index)})
 
 
@@ -132,7 +132,7 @@ def test_an_index_that_misses_neighbours_publishes_nothing(world: Store, home: H
     served = refresh(world, home, SETTINGS).release_id
     add_vectors(world, home, np.random.default_rng(0).normal(size=(3_000, DIM)))
     with pytest.raises(GateError, match="recall"):
-        refresh(world, home, with_index(exact_below=0, most_probes=1))
+        refresh(world, home, with_index(exact_below=0, recall=0.3))
     assert serves(home, world, served)
     assert refresh(world, home, with_index(exact_below=0)).facts["index"] == f"ivf-float16/{DIM}"
 
