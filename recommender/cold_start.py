@@ -18,7 +18,7 @@ from recommender.words import BUCKETS, NO_WORD
 #: Videos that the map is fitted to at most: those with most viewers.
 FITTED_TO = 20_000
 #: Videos, of these, on which maps with and without words are compared.
-COMPARED_ON = 4_000
+COMPARED_ON = 2_000
 #: Labels, and words, that it knows: the commonest ones.
 MOST_LABELS = MOST_WORDS = 500
 #: A word of fewer videos tells nothing of others.

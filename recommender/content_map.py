@@ -6,7 +6,7 @@ watched yet gets the factors that videos of like content have, and is found thro
 content blocks are (embeddings, labels, words) nor of how the factors were fitted.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Self
 
@@ -20,7 +20,7 @@ BANDWIDTHS = (0.5, 0.7, 1.0, 1.5)
 #: Videos that are compared with the landmarks at a time.
 BLOCK = 8_192
 #: The best bandwidth is looked for with so many of the warm videos at most, drawn by chance.
-TRIED_WITH = 4_000
+TRIED_WITH = 2_000
 
 
 class ContentMapSettings(BaseModel):
@@ -241,9 +241,20 @@ def _ridge(
     rotated, towards = X @ directions, directions.T @ (X.T @ Y)
     values = np.maximum(values, 0)
     penalties = PENALTIES if penalty is None else np.array([penalty])
-    tried = [_left_out(rotated, towards, values, Y, strength, penalty) for penalty in penalties]
-    best = int(np.argmin([np.sum((Y - predicted) ** 2) for predicted in tried]))
-    predicted, chosen = tried[best], float(penalties[best])
+    errors: dict[int, float] = {}
+
+    def least(places: Iterable[int]) -> int:
+        for place in places:
+            if place not in errors:
+                predicted = _left_out(rotated, towards, values, Y, strength, penalties[place])
+                errors[place] = float(np.sum((Y - predicted) ** 2))
+        return min(errors, key=errors.__getitem__)
+
+    # The error has one valley: a few are tried all along it, then those beside the best.
+    coarse = least(range(0, len(penalties), 4))
+    best = least(range(max(coarse - 3, 0), min(coarse + 4, len(penalties))))
+    chosen = float(penalties[best])
+    predicted = _left_out(rotated, towards, values, Y, strength, chosen)
     coefficients = directions @ (towards / (values + chosen)[:, None])
     error, spread = np.sum((Y - predicted) ** 2), np.sum(Y**2)
     size = np.sqrt(np.sum(predicted**2) * spread)

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import orjson
 from filelock import FileLock, Timeout
+from pydantic import ValidationError
 
 from data.embeddings import EmbeddingTable
 from data.files import CorruptFileError, write_json
@@ -483,21 +484,25 @@ class _Refresh:
             yield "factor_recall", built.factor_index, factors.items, viewers
 
     def _compared_with(self, running: Release, built: Release) -> Comparison | None:
-        """Both releases, as they would serve now, on viewers whom neither has learned from."""
+        """Both releases, each with the settings that it was made with, on viewers whom neither has learned from."""
         share = min(self._share_held_back, running.manifest.get("held_back", 0.0))
         names = self._everybody.viewers
         unseen = self._everybody.take(held_back(names, share)[self._everybody.viewer]) if share else None
         if unseen is None or len(unseen) == 0:
             return None
+        try:
+            settings = RecommenderSettings.model_validate(running.manifest["settings"])
+        except ValidationError:
+            settings = self._settings
         new = Engine(built, self._view, self._settings)
         if self._videos[: len(running.videos)] == running.videos:
             beyond = np.arange(len(running.videos), len(self._videos))
             here, vectors = built.index.vectors(beyond)
             same_encoder = running.manifest["encoder"] == self._encoder
             later = dict(zip(beyond[here].tolist(), vectors, strict=True)) if same_encoder else {}
-            there = Engine(running, self._view, self._settings, LiveIndex(running.index).with_vectors(later))
+            there = Engine(running, self._view, settings, LiveIndex(running.index).with_vectors(later))
         else:
-            there = Engine(running, CatalogueView.load(self._store, running.videos), self._settings)
+            there = Engine(running, CatalogueView.load(self._store, running.videos), settings)
         return compare(new, there, unseen, self._settings)
 
     # ---- What several phases need --------------------------------------------------------------------------

@@ -64,3 +64,35 @@ def test_the_same_seed_gives_the_same_factors(factors: LatentFactors) -> None:
 def test_a_tiny_world_can_be_fitted() -> None:
     factors = fit_factors(sp.csr_matrix(np.ones((1, 1), np.float32)))
     assert np.isfinite(factors.items).all() and factors.scores(np.array([0]), np.ones(1))[0] > 0
+
+
+# ---- Warm starts -----------------------------------------------------------------------------------------------
+
+
+def explains(factors: LatentFactors, positives: sp.csr_matrix) -> float:
+    """The correlation of the scores of all videos with what viewers like."""
+    rows = [positives[viewer] for viewer in range(VIEWERS)]
+    scores = np.stack([factors.scores(row.indices, row.data) for row in rows])
+    return float(np.corrcoef(scores.ravel(), positives.toarray().ravel())[0, 1])
+
+
+def test_a_fit_that_begins_with_earlier_factors_needs_fewer_rounds(factors: LatentFactors) -> None:
+    few = SETTINGS.model_copy(update={"iterations": 1, "warm_iterations": 1})
+    warm = fit_factors(two_tastes(), few, start=factors.items)
+    assert explains(warm, two_tastes()) == pytest.approx(explains(factors, two_tastes()), abs=0.01)
+    assert explains(warm, two_tastes()) > explains(fit_factors(two_tastes(), few), two_tastes()) + 0.02
+
+
+def test_what_earlier_factors_did_not_know_is_learned(factors: LatentFactors) -> None:
+    start = factors.items.copy()
+    start[[0, 3]] = 0.0
+    few = SETTINGS.model_copy(update={"warm_iterations": 4})
+    warm = fit_factors(two_tastes(), few, start=start)
+    assert warm.items[[0, 3]].any(axis=1).all() and not warm.items[UNSEEN].any()
+    assert explains(warm, two_tastes()) == pytest.approx(explains(factors, two_tastes()), abs=0.02)
+
+
+@pytest.mark.parametrize("start", [np.ones((VIDEOS, 5), np.float32), np.zeros((VIDEOS, 8), np.float32)])
+def test_factors_of_another_kind_are_not_begun_with(factors: LatentFactors, start: np.ndarray) -> None:
+    few = SETTINGS.model_copy(update={"warm_iterations": 1})
+    np.testing.assert_allclose(fit_factors(two_tastes(), few, start=start).items, factors.items, rtol=1e-4, atol=1e-6)

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,9 @@ from recommender.engine import Engine, query_now
 from recommender.fitting import FITS
 from recommender.pipeline.sources.settings import SourcesSettings
 from recommender.pipeline.stages import Query
-from recommender.refresh import GateError, RefreshError, refresh
+from recommender.refresh import GateError, RefreshError, plan_refresh, refresh
 from recommender.release import Releases, verify_release
+from recommender.room import Sizes, memory_needed, room_for
 from recommender.settings import RecommenderSettings
 from tests.recommender.small_world import DIM, ENCODER, NOW, SETTINGS, fill, watch
 
@@ -310,14 +312,19 @@ def fill_with_followers(store: Store) -> None:
     )  # fmt: skip
 
 
-def popular_only(**ranker: object) -> RecommenderSettings:
-    """No source but one that knows nothing of a viewer."""
+def only(source: str, **ranker: object) -> RecommenderSettings:
+    """No source but this one."""
     return RecommenderSettings.model_validate(
         {
-            "sources": {name: {"enabled": name == "popular"} for name in SourcesSettings.model_fields},
+            "sources": {name: {"enabled": name == source} for name in SourcesSettings.model_fields},
             "ranker": {"viewers_per_window": 60, "windows": 6, "min_candidates_per_leaf": 20} | ranker,
         }
     )
+
+
+def popular_only(**ranker: object) -> RecommenderSettings:
+    """No source but one that knows nothing of a viewer."""
+    return only("popular", **ranker)
 
 
 def best_is_next(engine: Engine, store: Store) -> float:
@@ -362,3 +369,53 @@ def test_from_little_no_ranker_is_trained(world: Store, home: Home) -> None:
     assert refresh(world, home, SETTINGS).facts["ranker"] == {"serves": False}
     engine = Engine.open(home, world, SETTINGS)
     assert engine.release.ranker is None and engine.pipeline.ranker is None
+
+
+def test_a_young_ranker_is_taken_over_while_it_would_be_asked_alike(store: Store, home: Home) -> None:
+    fill_with_followers(store)
+    first = refresh(store, home, popular_only()).facts["ranker"]
+    watch(store, "later", ["episode-3"])
+    report = refresh(store, home, popular_only())
+    assert report.facts["ranker"] == first
+    assert best_is_next(Engine.open(home, store, popular_only()), store) > 0.8
+    other = refresh(store, home, popular_only(trees=10)).facts["ranker"]
+    assert other["serves"] and other["trained_at"] > first["trained_at"]
+    anew = refresh(store, home, popular_only(trees=10, keep_hours=0.0)).facts["ranker"]
+    assert anew["trained_at"] > other["trained_at"]
+
+
+# ---- Beforehand ------------------------------------------------------------------------------------------------
+
+
+def test_a_plan_says_what_would_be_done_and_does_nothing(world: Store, home: Home) -> None:
+    plan = plan_refresh(world, home, SETTINGS)
+    assert (plan.running, plan.done, plan.new_events) == (None, [], 120)
+    assert plan.phases == [(name, None) for name in PHASES]
+    assert plan.sizes == Sizes(videos=30, events=120, viewers=24, embeddings=30, dim=DIM)
+    assert plan.room.lacks is None and list(home.releases.iterdir()) == []
+
+    served = refresh(world, home, SETTINGS)
+    watch(world, "new-viewer", ["space-0", "space-1"])
+    run_until_write(home, 15)
+    done = phases_done(home)
+    plan = plan_refresh(world, home, SETTINGS)
+    assert (plan.running, plan.done, plan.new_events) == (served.release_id, done, 2) and done
+    assert dict(plan.phases) == served.facts["seconds"]
+    assert phases_done(home) == done and refresh(world, home, SETTINGS).resumed == done
+
+
+def test_without_room_a_refresh_does_not_begin(world: Store, home: Home) -> None:
+    cramped = SETTINGS.model_copy(update={"memory_mb": 1.0})
+    assert "memory: about" in str(plan_refresh(world, home, cramped).room.lacks)
+    with pytest.raises(RefreshError, match=r"too little memory: about \d+ MB are needed and 1 MB are there"):
+        refresh(world, home, cramped)
+    assert not (home.releases / ".building").exists()
+    room = room_for(plan_refresh(world, home, SETTINGS).sizes, SETTINGS, home.releases)
+    assert "disk" in str(replace(room, disk_there=1.0).lacks)
+
+
+def test_more_of_everything_needs_more_room() -> None:
+    few = Sizes(videos=1_000, events=10_000, viewers=500, embeddings=1_000, dim=64)
+    for name in ("videos", "events", "embeddings", "dim"):
+        more = replace(few, **{name: 1_000 * getattr(few, name)})
+        assert memory_needed(more, SETTINGS) > memory_needed(few, SETTINGS)
