@@ -77,15 +77,15 @@ def measure(home: Home, events: int, viewers: int, videos: int) -> dict[str, Any
     store = Store.open(home.database_url)
     vectors, topic = library(videos, DIM)
     names = [f"video-{number}" for number in range(videos)]
-    frame = _frame(names, *watching(topic, viewers, events))
+    frame = frame_of(names, *watching(topic, viewers, events))
     later = frame["user_id"].str.endswith("00") & (frame["occurred_at"] > frame["occurred_at"].quantile(0.9))
     if store.catalogue.version() == 0:
-        _fill(store, home, names, vectors)
-        _import(store, home, frame[~later])
+        fill(store, home, names, vectors)
+        import_frame(store, home, frame[~later])
     import_s = time.perf_counter() - started
-    first = _refreshed(home)
-    _import(store, home, frame[later])
-    second = _refreshed(home)
+    first = refreshed(home)
+    import_frame(store, home, frame[later])
+    second = refreshed(home)
     floor = _floor(store, vectors)
     store.close()
     whole = floor["implicit_s"] + floor["index_s"]
@@ -94,7 +94,7 @@ def measure(home: Home, events: int, viewers: int, videos: int) -> dict[str, Any
     return {"events": len(frame), "import_s": import_s, "floor": floor, "first": first, "next": second}
 
 
-def _frame(names: list[str], viewer: np.ndarray, video: np.ndarray, seconds: np.ndarray) -> pd.DataFrame:
+def frame_of(names: list[str], viewer: np.ndarray, video: np.ndarray, seconds: np.ndarray) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "user_id": pd.Series(viewer).map("viewer-{}".format),
@@ -105,14 +105,14 @@ def _frame(names: list[str], viewer: np.ndarray, video: np.ndarray, seconds: np.
     )
 
 
-def _fill(store: Store, home: Home, names: list[str], vectors: np.ndarray) -> None:
+def fill(store: Store, home: Home, names: list[str], vectors: np.ndarray) -> None:
     store.catalogue.upsert(Video(id=name, title=name) for name in names)
     EmbeddingTable.create(home.embeddings, ENCODER, DIM).append(names, vectors)
     with store.engine.begin() as connection:
         connection.execute(sa.update(videos_table).values(state=VideoState.READY, encoder_id=ENCODER))
 
 
-def _import(store: Store, home: Home, frame: pd.DataFrame) -> None:
+def import_frame(store: Store, home: Home, frame: pd.DataFrame) -> None:
     path = home.root / "events.parquet"
     frame.to_parquet(path, index=False)
     report = import_events(store, path, home.reports)
@@ -121,7 +121,7 @@ def _import(store: Store, home: Home, frame: pd.DataFrame) -> None:
     path.unlink()
 
 
-def _refreshed(home: Home) -> dict[str, Any]:
+def refreshed(home: Home) -> dict[str, Any]:
     before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     started = time.perf_counter()
     command = [sys.executable, "-m", "api.cli", "--home", str(home.root), "refresh", "--json"]
