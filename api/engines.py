@@ -1,7 +1,8 @@
-"""Which engine answers: the one of the served release, swapped between two requests when another is published.
+"""Which engine answers: the one of the served release, swapped between two requests when another is published, or
+when it is known what has changed since.
 
-A request keeps the engine that it began with. A release that cannot be loaded is reported and passed over; the
-one before it goes on serving.
+A request keeps the engine that it began with. A release or a pulse that cannot be loaded is reported and passed over;
+the one before it goes on serving.
 """
 
 import logging
@@ -12,6 +13,7 @@ from data.home import Home
 from data.store import Store
 from recommender.catalogue_view import CatalogueView
 from recommender.engine import Engine
+from recommender.pulse import Pulses
 from recommender.release import Release, Releases, load_release
 from recommender.settings import RecommenderSettings
 from recommender.unpublished import unpublished_release
@@ -28,6 +30,8 @@ class EngineKeeper:
         self._settings = settings
         self._releases = Releases(home.releases)
         self._embeddings = home.embeddings
+        self._pulses = Pulses(home.live)
+        self._damaged_pulse = ""
         self._check_every_s = check_every_s
         self._loading = threading.Lock()
         self._next_check = 0.0
@@ -44,6 +48,7 @@ class EngineKeeper:
                 self._next_check = now + self._check_every_s
                 self._swap_if_published()
                 self._take_newest_videos()
+                self._take_pulse()
             finally:
                 self._loading.release()
         return self._engine
@@ -82,8 +87,26 @@ class EngineKeeper:
         except Exception:
             log.exception("the catalogue cannot be read; going on without its newest videos")
 
+    def _take_pulse(self) -> None:
+        """What has changed since the release was made counts from now on."""
+        self._engine = self._with_newest_pulse(self._engine)
+
+    def _with_newest_pulse(self, engine: Engine) -> Engine:
+        """This engine, or one that knows a newer pulse of its release."""
+        try:
+            newer = engine.with_pulse(self._pulses.read(engine.release.id, engine.pulse) or engine.pulse)
+            if newer is not engine:
+                newer.prepare()
+            return newer
+        except Exception as error:
+            if str(error) != self._damaged_pulse:
+                log.error("what has changed since release %s cannot be read: %s", engine.release.id, error)
+            self._damaged_pulse = str(error)
+            return engine
+
     def _open(self, release: Release) -> Engine:
         engine = Engine(release, CatalogueView.load(self._store, release.videos), self._settings)
+        engine = self._with_newest_pulse(engine)
         try:
             engine = engine.with_newest_videos(self._store.catalogue, self._embeddings)
         except Exception:

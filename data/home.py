@@ -46,6 +46,11 @@ class Home:
         return self.root / "releases"
 
     @property
+    def live(self) -> Path:
+        """What has come since each release."""
+        return self.root / "live"
+
+    @property
     def redis(self) -> Path:
         return self.root / "redis"
 

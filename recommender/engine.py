@@ -16,12 +16,14 @@ from typing import Literal
 import numpy as np
 
 from data.embeddings import EmbeddingTable
+from data.files import CorruptFileError
 from data.home import Home
 from data.store import Catalogue, Store
 from data.store.events import History
 from recommender.catalogue_view import CatalogueView
 from recommender.collaborative import LatentFactors
 from recommender.fitting import MODEL_OF, QUICK
+from recommender.item_item import ItemWeights
 from recommender.live_index import LiveIndex
 from recommender.novelty import NewVideos
 from recommender.pipeline import Pipeline, timed
@@ -37,6 +39,7 @@ from recommender.pipeline.stages import Query, Ranked, Ranker, Search, Source, T
 from recommender.policy import Scored, Slate
 from recommender.popularity import Popularity
 from recommender.profile import Profile, build_profile, profile_of_likes
+from recommender.pulse import Pulse, Pulses
 from recommender.ranking.features import FeatureBuilder, VideoFacts, feature_names
 from recommender.ranking.learned import LearnedRanker
 from recommender.release import Release, ReleaseError, Releases
@@ -56,6 +59,8 @@ RANKED_BY = tuple(
     if name != FreshSource.name and (name not in MODEL_OF or MODEL_OF[name] in QUICK)
 )
 
+#: The model that pulses keep current.
+TRANSITIONS = "sequential"
 #: What a ranker sees of a candidate, in order.
 FEATURES = feature_names(RANKED_BY)
 
@@ -75,20 +80,32 @@ class Engine:
         settings: RecommenderSettings,
         index: LiveIndex | None = None,
         before: "Engine | None" = None,
+        pulse: Pulse | None = None,
     ) -> None:
-        """index: the release's, where nothing came after it; before: the engine that this one takes the place of."""
+        """index: the release's, where nothing came after it; before: the engine that this one takes the place of;
+        pulse: what has changed since the release was made."""
         self.release = release
+        self.pulse = pulse
         self.view = view
         self.settings = settings
         self.index = index or LiveIndex(release.index)
         self.new_videos = NewVideos(view, release.viewers, settings.novelty)
+        self.popularity = release.popularity
+        # Each with the number of columns that it knows of.
+        self._models = {name: (model, len(release.videos)) for name, model in release.models.items()}
+        if pulse is not None:
+            self.popularity = pulse.with_popularity(release, view.column_of)
+            fitted = release.models.get(TRANSITIONS)
+            if isinstance(fitted, ItemWeights):
+                grown = pulse.with_transitions(release, fitted, view.column_of)
+                self._models[TRANSITIONS] = (grown, len(view.videos))
         sources = self._sources()
         self.pipeline = Pipeline(
             size=len(view.videos),
             filters=standard_filters(view),
             sources=sources,
             scorer=ReciprocalRankFusion() if settings.horizon == "window" else StandardisedScoreSum(),
-            hydrators=[CatalogueFacts(view), Reasons(view, sources, list(release.popularity.countries))],
+            hydrators=[CatalogueFacts(view), Reasons(view, sources, list(self.popularity.countries))],
             settings=settings.pipeline,
             quotas=dict(settings.sources),
             ranker=self._ranker(),
@@ -102,26 +119,25 @@ class Engine:
 
     def _sources(self) -> list[Source]:
         release, view, choices = self.release, self.view, self.settings.sources.weighed(self.settings.horizon)
-        size = len(release.videos)
         sources: list[Source] = [
-            HistorySource(name, release.models[model], size, getattr(choices, name), release.factor_index)
+            HistorySource(name, *self._models[model], getattr(choices, name), release.factor_index)
             for name, model in MODEL_OF.items()
-            if model in release.models
+            if model in self._models
         ]
         sources += [
             ContentSource(self.index, choices.content),
             FreshSource(self.index, self.new_videos.columns, choices.fresh, self._cold_scores()),
             NextEpisodeSource(view, choices.next_episode),
             ContinueWatchingSource(choices.continue_watching),
-            PopularSource(release.popularity, self.settings.pipeline.popular_prior_items, choices.popular),
-            TrendingSource(release.popularity, choices.trending),
+            PopularSource(self.popularity, self.settings.pipeline.popular_prior_items, choices.popular),
+            TrendingSource(self.popularity, choices.trending),
         ]
         return [source for source in sources if getattr(choices, source.name).enabled]
 
     @cached_property
     def features(self) -> FeatureBuilder:
         """What the ranker sees of candidates."""
-        view, world = self.view, self.release.popularity.world
+        view, world = self.view, self.popularity.world
         came_later = len(view.videos) - world.shape[1]
         facts = VideoFacts(
             popularity=np.pad(world, ((0, 0), (0, came_later))),
@@ -177,6 +193,10 @@ class Engine:
         except ReleaseError:
             release = unpublished_release(store, settings)
         engine = cls(release, CatalogueView.load(store, release.videos), settings)
+        try:
+            engine = engine.with_pulse(Pulses(home.live).read(release.id))
+        except CorruptFileError as error:
+            log.error("%s; going on with what the release knows", error)
         return engine.with_newest_videos(store.catalogue, home.embeddings)
 
     def with_newest_videos(self, catalogue: Catalogue, embeddings: Path) -> "Engine":
@@ -201,16 +221,22 @@ class Engine:
         if not records and not found:
             return self
         index = self.index.with_vectors({grown.column_of[name]: vector for name, vector in found.items()})
-        return Engine(self.release, grown, self.settings, index, before=self)
+        return Engine(self.release, grown, self.settings, index, before=self, pulse=self.pulse)
+
+    def with_pulse(self, pulse: Pulse | None) -> "Engine":
+        """This engine, or one of the same release that knows another pulse of it."""
+        if pulse is self.pulse:
+            return self
+        return Engine(self.release, self.view, self.settings, self.index, before=self, pulse=pulse)
 
     def unhurried(self) -> "Engine":
         """The same without deadlines, for learning and measuring."""
-        return Engine(self.release, self.view, self.settings.unhurried(), self.index, before=self)
+        return Engine(self.release, self.view, self.settings.unhurried(), self.index, before=self, pulse=self.pulse)
 
     def prepare(self) -> None:
         """Asks for a few lists that nobody sees: the first ones take many times as long, and would miss deadlines."""
         self.slates.prepare()
-        most = np.argsort(-self.release.popularity.world[Popularity.DECAYED])[:5]
+        most = np.argsort(-self.popularity.world[Popularity.DECAYED])[:5]
         likes = profile_of_likes(most, np.ones(len(most), np.float32), np.zeros(len(most)))
         for _ in range(3):
             self.recommend(replace(query_now(likes), described=True))

@@ -32,21 +32,25 @@ class ItemWeights:
     def __init__(self, weights: sp.csr_matrix) -> None:
         self.weights = weights
 
+    def rows(self, columns: np.ndarray) -> sp.csr_matrix:
+        """The weights (h, V) of some videos (h,)."""
+        return self.weights[columns]
+
     def scores(self, columns: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """Scores of all videos for a history: (h,) columns and weights -> (V,) float32."""
-        scores: np.ndarray = weights.astype(np.float32, copy=False) @ self.weights[columns]
+        scores: np.ndarray = weights.astype(np.float32, copy=False) @ self.rows(columns)
         return scores
 
     def sparse_scores(self, columns: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The same as `scores` without the zeros: (n,) int64 columns in order and (n,) float32 scores."""
-        rows = self.weights[columns]
+        rows = self.rows(columns)
         share = np.repeat(weights, np.diff(rows.indptr)).astype(np.float32) * rows.data
         found, place = np.unique(rows.indices, return_inverse=True)
         return found.astype(np.int64), np.bincount(place, share, len(found)).astype(np.float32)
 
     def contributions(self, columns: np.ndarray, weights: np.ndarray, wanted: np.ndarray) -> np.ndarray:
         """How much each watched video (h) adds to the score of each wanted one (n): (h, n) float32."""
-        return self.weights[columns][:, wanted].toarray() * weights[:, None]
+        return self.rows(columns)[:, wanted].toarray() * weights[:, None]
 
     def arrays(self) -> dict[str, np.ndarray]:
         weights = self.weights

@@ -13,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from data.interactions import Interactions
 
 SECONDS_PER_DAY = 86_400.0
+#: Sums are kept in float32: a smaller share than this is rounding.
+RESIDUE = 1e-5
 
 
 class PopularitySettings(BaseModel):
@@ -66,6 +68,41 @@ class Popularity:
         lift[rising] = recent[rising] * np.log(recent[rising] / usual[rising])
         return lift
 
+    @classmethod
+    def nothing(cls, size: int = 0) -> Self:
+        """No sums of `size` videos, to add changes to."""
+        return cls(np.zeros((cls.WINDOWS, size), np.float32), {}, 0.0)
+
+    def times(self, factor: float) -> Self:
+        """The same sums, so many times as large."""
+        countries = {name: CountrySums(here.columns, here.sums * factor) for name, here in self.countries.items()}
+        return type(self)(self.world * factor, countries, self.country_weight)
+
+    def aged(self, seconds: float, settings: PopularitySettings) -> Self:
+        """The same sums, so much later."""
+        shares = np.exp2(-seconds / SECONDS_PER_DAY / np.array(_half_lives(settings)))[:, None]
+        countries = {name: CountrySums(here.columns, here.sums * shares) for name, here in self.countries.items()}
+        return type(self)(self.world * shares, countries, self.country_weight)
+
+    def plus(self, change: "Popularity", columns: np.ndarray, size: int) -> Self:
+        """The sums of `size` videos: ours, which are the first of them, and a change, whose k-th video is columns[k]
+        (-1: none of them). Both are of the same moment."""
+        world = np.zeros((self.WINDOWS, size))
+        world[:, : self.world.shape[1]] = self.world
+        known = columns >= 0
+        world[:, columns[known]] = _added(world[:, columns[known]], change.world[:, known])
+        countries = dict(self.countries)
+        for name, there in change.countries.items():
+            moved = columns[there.columns]
+            more = CountrySums(moved[moved >= 0], there.sums[:, moved >= 0])
+            countries[name] = _sum_of(countries[name], more) if name in countries else more
+        return type(self)(world.astype(np.float32), countries, self.country_weight)
+
+    def not_below_zero(self) -> Self:
+        """The same sums, none of which is negative."""
+        countries = {name: CountrySums(here.columns, np.maximum(here.sums, 0)) for name, here in self.countries.items()}
+        return type(self)(np.maximum(self.world, 0), countries, self.country_weight)
+
     def arrays(self) -> dict[str, np.ndarray]:
         names = sorted(self.countries)
         there = [self.countries[name] for name in names]
@@ -107,8 +144,7 @@ def measure_popularity(
     liked = interactions.take(interactions.signal > 0)
     size = len(liked.videos)
     age_days = np.maximum(now - liked.time, 0) / SECONDS_PER_DAY
-    half_lives = (np.inf, settings.half_life_days, settings.trending_half_life_days)
-    weights = np.stack([liked.signal * np.exp2(-age_days / half_life) for half_life in half_lives])
+    weights = np.stack([liked.signal * np.exp2(-age_days / half_life) for half_life in _half_lives(settings)])
     countries = {}
     for code in np.unique(liked.country[liked.country >= 0]).tolist():
         there = liked.country == code
@@ -116,6 +152,26 @@ def measure_popularity(
         sums = _sums(place, weights[:, there], len(columns))
         countries[liked.countries[code]] = CountrySums(columns.astype(np.int32), sums)
     return Popularity(_sums(liked.video, weights, size), countries, settings.country_weight)
+
+
+def _half_lives(settings: PopularitySettings) -> tuple[float, float, float]:
+    """In days, by window."""
+    return np.inf, settings.half_life_days, settings.trending_half_life_days
+
+
+def _sum_of(one: CountrySums, other: CountrySums) -> CountrySums:
+    columns = np.union1d(one.columns, other.columns)
+    both = np.zeros((2, Popularity.WINDOWS, len(columns)))
+    for each, here in zip(both, (one, other), strict=True):
+        each[:, np.searchsorted(columns, here.columns)] = here.sums
+    return CountrySums(columns.astype(np.int32), _added(*both).astype(np.float32))
+
+
+def _added(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """The sum, 0 where what one has is taken away but for rounding."""
+    total: np.ndarray = one + other
+    total[np.abs(total) < RESIDUE * np.maximum(np.abs(one), np.abs(other))] = 0
+    return total
 
 
 def _sums(columns: np.ndarray, weights: np.ndarray, size: int) -> np.ndarray:

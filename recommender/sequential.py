@@ -40,15 +40,68 @@ def fit_transitions(interactions: Interactions, settings: TransitionSettings | N
     viewers who liked a video. A viewer's own order is all that counts, not the time between two videos.
     """
     settings = settings or TransitionSettings()
+    counts = count_following(interactions, settings)
+    _discount(counts, interactions.audience(), settings)
+    return ItemWeights(_strongest_of_each_row(counts, settings.neighbours))
+
+
+def count_following(interactions: Interactions, settings: TransitionSettings) -> sp.csr_matrix:
+    """(V, V) float32: the same sums, not divided by anything."""
     viewer, column = _histories(interactions)
     size = len(interactions.videos)
     counts = _following(viewer, column, size, 1, 1.0)
     for distance in range(2, settings.window + 1):
         counts = counts + _following(viewer, column, size, distance, 0.5 ** ((distance - 1) / settings.half_life_items))
-    audience = np.maximum(np.bincount(column, minlength=size), 1).astype(np.float32)
-    counts.data *= np.repeat(audience**-settings.watched_discount, np.diff(counts.indptr))
-    counts.data *= (audience**-settings.following_discount)[counts.indices]
-    return ItemWeights(_strongest_of_each_row(counts, settings.neighbours))
+    return counts
+
+
+class GrownTransitions(ItemWeights):
+    """Transitions that were fitted to what viewers did until some moment, and what has changed since.
+
+    The weights of a history are put together when they are asked for. They are those of a fit to everything, but for
+    rows of which the fit kept the strongest alone: what it left out counts from 0 when it changes, and the new ones are
+    not cut off again.
+    """
+
+    def __init__(
+        self,
+        fitted: ItemWeights,
+        audience: np.ndarray,
+        counts: sp.csr_matrix,
+        viewers: np.ndarray,
+        settings: TransitionSettings,
+    ) -> None:
+        """audience: (V,) viewers of each video when `fitted` was; since then, of W >= V videos: the change of
+        `count_following`, (W, W), and of the viewers of each, (W,)."""
+        super().__init__(fitted.weights)
+        size = len(viewers)
+        before = np.zeros(size, np.float32)
+        before[: len(audience)] = audience
+        now = np.maximum(before + viewers, 1)
+        before = np.maximum(before, 1)
+        self._watched_share = ((before / now) ** settings.watched_discount).astype(np.float32)
+        self._following_share = ((before / now) ** settings.following_discount).astype(np.float32)
+        # A video that came later has no row in the fit: it takes the first one's, and nothing of it.
+        self._row = np.where(np.arange(size) < len(audience), np.arange(size), 0)
+        self._watched_share[len(audience) :] = 0
+        self._change = counts.astype(np.float32)
+        _discount(self._change, now, settings)
+
+    def rows(self, columns: np.ndarray) -> sp.csr_matrix:
+        fitted = self.weights[self._row[columns]]
+        data = fitted.data * np.repeat(self._watched_share[columns], np.diff(fitted.indptr))
+        data *= self._following_share[fitted.indices]
+        shape = (len(columns), len(self._row))
+        rows = sp.csr_matrix((data, fitted.indices, fitted.indptr), shape) + self._change[columns]
+        np.maximum(rows.data, 0, out=rows.data)
+        return rows
+
+
+def _discount(counts: sp.csr_matrix, audience: np.ndarray, settings: TransitionSettings) -> None:
+    """Divides counts, in place, by powers of the number of viewers (V,)."""
+    viewers = np.maximum(audience, 1).astype(np.float32)
+    counts.data *= np.repeat(viewers**-settings.watched_discount, np.diff(counts.indptr))
+    counts.data *= (viewers**-settings.following_discount)[counts.indices]
 
 
 def _histories(interactions: Interactions) -> tuple[np.ndarray, np.ndarray]:

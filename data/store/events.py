@@ -20,6 +20,7 @@ HISTORY_LIMIT = 20_000
 #: Events are numbered in the order in which they are committed, so that a reader who has seen one has seen all before.
 EVENT_LOG_LOCK = 7_231_978
 COLUMNS = tuple(str(column.name) for column in events.c if column.name != "seq")
+_FRAME = [events.c[name] for name in ("seq", "user_id", "video_id", "type", "value", "occurred_at", "country")]
 
 
 @dataclass(frozen=True)
@@ -136,10 +137,9 @@ class EventLog:
 
         Columns: seq, user_id, video_id, type, value, occurred_at, country.
         """
-        columns = [events.c[name] for name in ("seq", "user_id", "video_id", "type", "value", "occurred_at", "country")]
         after = 0
         while True:
-            query = sa.select(*columns).where(events.c.seq > after).order_by(events.c.seq).limit(READ_BATCH)
+            query = sa.select(*_FRAME).where(events.c.seq > after).order_by(events.c.seq).limit(READ_BATCH)
             if until_seq is not None:
                 query = query.where(events.c.seq <= until_seq)
             with self._engine.connect() as connection:
@@ -147,7 +147,24 @@ class EventLog:
             if not rows:
                 return
             after = rows[-1][0]
-            yield pd.DataFrame.from_records(rows, columns=[column.name for column in columns])
+            yield pd.DataFrame.from_records(rows, columns=[column.name for column in _FRAME])
+
+    def viewers_between(self, after: int, until_seq: int) -> list[str]:
+        """Who did something behind event number `after` and up to `until_seq`; being shown a video is no doing."""
+        new = sa.select(events.c.user_id).where(
+            events.c.seq > after, events.c.seq <= until_seq, events.c.type != EventType.IMPRESSION
+        )
+        with self._engine.connect() as connection:
+            return list(connection.execute(new.distinct().order_by(events.c.user_id)).scalars())
+
+    def frame_of(self, user_ids: Sequence[str], until_seq: int) -> pd.DataFrame:
+        """The events of a few viewers up to a number, as one of `frames`; impressions are left out."""
+        query = sa.select(*_FRAME).where(
+            events.c.user_id.in_(user_ids), events.c.seq <= until_seq, events.c.type != EventType.IMPRESSION
+        )
+        with self._engine.connect() as connection:
+            rows = connection.execute(query.order_by(events.c.seq)).all()
+        return pd.DataFrame.from_records(rows, columns=[column.name for column in _FRAME])
 
     def last_seq(self) -> int:
         """The number of the newest event, 0 without any."""

@@ -373,6 +373,23 @@ def test_a_history_is_newest_first_and_later_added_first_among_ties(store: Store
     assert store.events.viewers() == [("u1", 4), ("u2", 1)]
 
 
+def test_those_who_did_something_lately_are_found_with_all_that_they_did(store: Store) -> None:
+    store.catalogue.upsert([Video(id="v1"), Video(id="v2")])
+    store.events.add([event("e1", user_id="ann"), event("e2", user_id="bob"), event("e3", user_id="eve")])
+    until = store.events.last_seq()
+    later = [event("e4", user_id="ann", video_id="v2", type="like"), event("e5", user_id="bob", type="impression")]
+    store.events.add([*later, event("e6", user_id="dan"), event("e7", user_id="ann")])
+    assert store.events.viewers_between(until, store.events.last_seq()) == ["ann", "dan"]
+    assert store.events.viewers_between(until, until + 1) == ["ann"]
+    frame = store.events.frame_of(["ann", "bob", "nobody"], until + 3)
+    assert frame[["user_id", "video_id", "type"]].to_numpy().tolist() == [
+        ["ann", "v1", "play"],
+        ["bob", "v1", "play"],
+        ["ann", "v2", "like"],
+    ]
+    assert list(frame.columns) == list(next(store.events.frames()).columns) and store.events.frame_of([], 9).empty
+
+
 def test_frames_end_where_a_refresh_was_frozen(store: Store) -> None:
     store.catalogue.upsert([Video(id="v1")])
     store.events.add([event("e1"), event("e2")])

@@ -71,6 +71,30 @@ def test_what_is_stored_says_the_same() -> None:
         np.testing.assert_array_equal(again.rising(country), measured.rising(country))
 
 
+def test_what_is_added_later_is_as_if_it_had_been_measured_with_the_rest() -> None:
+    old = [("a", "watch", 0.37, 1.3, "DE"), ("b", "watch", 0.71, 2.9, "US"), ("a", "like", None, 4.1, None)]
+    new = [("b", "watch", 0.53, 0.2, "DE"), ("c", "like", None, 0.1, "FR")]
+    settings = PopularitySettings()
+    then = Popularity.from_arrays(measure(*((*row[:3], row[3] - 0.5, row[4]) for row in old)).arrays())
+    # The change speaks of c, b and a video that we do not have.
+    moved = [("a" if row[0] == "c" else row[0], *row[1:]) for row in new]
+    change = measure(*moved, ("c", "like", None, 0, "JP"))
+    both = then.aged(0.5 * SECONDS_PER_DAY, settings).plus(change, np.array([2, 1, -1]), 3)
+    for country in (None, "DE", "US", "FR"):
+        np.testing.assert_allclose(both.scores(country), measure(*old, *new).scores(country), rtol=1e-5, atol=1e-7)
+
+
+def test_of_what_is_taken_away_again_nothing_is_left_by_rounding() -> None:
+    rows = [(video, "watch", 0.31 + day / 17, day * 1.3, "DE") for day in range(9) for video in VIDEOS]
+    then = Popularity.from_arrays(measure(*((*row[:3], row[3] - 0.7, row[4]) for row in rows if row[3] > 0.7)).arrays())
+    now = then.aged(0.7 * SECONDS_PER_DAY, PopularitySettings())
+    gone = now.plus(measure(*(row for row in rows if row[3] > 0.7)).times(-1), np.arange(3), 3)
+    assert (gone.world == 0).all() and (gone.countries["DE"].sums == 0).all()
+    too_much = gone.plus(measure(*rows).times(-1), np.arange(3), 3)
+    assert (too_much.world < 0).all() and (too_much.not_below_zero().countries["DE"].sums == 0).all()
+    assert (too_much.not_below_zero().world == 0).all()
+
+
 @pytest.mark.parametrize("country", [None, "DE"])
 def test_where_nothing_happened_nothing_is_popular(country: str | None) -> None:
     nothing = measure()
