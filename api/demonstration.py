@@ -20,7 +20,7 @@ import numpy as np
 import orjson
 import pandas as pd
 
-from api.server import LEASHED_VARIABLE
+from api.leash import LEASHED_VARIABLE
 from api.settings import Settings
 from data.demo import World, make_world
 from data.embeddings import EmbeddingTable

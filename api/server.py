@@ -7,9 +7,8 @@ import shutil
 import signal
 import socket
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import typer
 from flask import Flask
@@ -17,33 +16,18 @@ from flask import Flask
 from api.app import EMBEDDED_REDIS_VARIABLE, create_app
 from api.auth import is_loopback
 from api.embedded_redis import embedded_redis
+from api.leash import LEASHED_VARIABLE, end_with_parent
 from api.settings import PREFIX, Settings, SettingsError
 from api.telemetry import MULTIPROCESS_VARIABLE, forget_dead_processes
 from data.home import Home
 from data.store import Store
 
 PATIENCE_S = 3.0
-#: Set by whoever starts a server for its own use: the server stops when its starter is gone.
-LEASHED_VARIABLE = "STOP_WITH_STARTER"
-
-
-def _end_with_parent(end: Callable[[], object]) -> None:
-    """Calls `end` when the process that started this one has gone, so that nothing outlives it and holds its port."""
-    # A parent that is gone already is no longer the one that the system names.
-    started_by = multiprocessing.parent_process()
-    parent = os.getppid() if started_by is None else started_by.pid
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        end()
-
-    threading.Thread(target=watch, name="end-with-parent", daemon=True).start()
 
 
 def create_worker() -> Flask:
     """The application of one worker process."""
-    _end_with_parent(lambda: os._exit(1))
+    end_with_parent(lambda: os._exit(1))
     forget_dead_processes()
     return create_app()
 
@@ -55,7 +39,7 @@ def run_server(settings: Settings) -> None:
 
     home = settings.open_home()
     if LEASHED_VARIABLE in os.environ:
-        _end_with_parent(lambda: os.kill(os.getpid(), signal.SIGTERM))
+        end_with_parent(lambda: os.kill(os.getpid(), signal.SIGTERM))
     _refuse_open_doors(settings, home)
     port = _port_soon_free(settings.server.host, settings.server.port)
     if settings.server.port not in (0, port):

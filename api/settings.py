@@ -53,6 +53,21 @@ class CacheSettings(BaseModel):
     max_memory_mb: int = Field(default=256, ge=8, description="bound of the embedded server")
 
 
+class WorkerSettings(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    encode_every_s: float = Field(default=5.0, gt=0, description="how often a worker looks for videos to encode")
+    refresh_every_s: float = Field(
+        default=3600.0,
+        ge=0,
+        description="age of the last refresh at which the next begins, if anything is new; 0: never",
+    )
+    stream_every_s: float = Field(
+        default=15.0, gt=0, description="how often events are added to what is trending and to what follows what"
+    )
+    keep_releases: int = Field(default=5, ge=1, description="newest releases that are kept after a worker's refresh")
+
+
 class Settings(BaseSettings):
     """`home`, the two outside services, and one section for each part."""
 
@@ -67,6 +82,7 @@ class Settings(BaseSettings):
     gauges: GaugeSettings = Field(default_factory=GaugeSettings)
     embed: EmbedSettings = Field(default_factory=EmbedSettings)
     labels: LabelSettings = Field(default_factory=LabelSettings)
+    worker: WorkerSettings = Field(default_factory=WorkerSettings)
     recommender: RecommenderSettings = Field(default_factory=RecommenderSettings)
 
     @classmethod

@@ -109,10 +109,12 @@ def embed(
     encoder: Encoder | None = None,
     stop: threading.Event | None = None,
     labels: LabelSettings | None = None,
+    pause_s: float = 0.0,
 ) -> EmbedReport:
     """Encodes every video that waits for it, or until `stop` is set; returns what was done.
 
-    Where labels were learnt on this encoder, each new video gets its own at once.
+    A video that failed for now may be claimed again `pause_s` later, and four times as much later after its second
+    attempt. Where labels were learnt on this encoder, each new video gets its own at once.
 
     Paths in the catalogue that are not absolute are below `home.media`. On Ctrl-C what is encoded is written, the
     rest is given back, and KeyboardInterrupt goes on. Raises WorkerStartError when decoding is impossible here.
@@ -131,7 +133,7 @@ def embed(
         ) as pool,
         progress("embed", waiting, "videos") as advance,
     ):
-        run = _Run(store, home, settings, encoder, owner, pool, threads, advance, labels or LabelSettings())
+        run = _Run(store, home, settings, encoder, owner, pool, threads, advance, labels or LabelSettings(), pause_s)
         try:
             run.drain(stop or threading.Event())
         finally:
@@ -212,7 +214,9 @@ class _Run:
         threads: ThreadPoolExecutor,
         advance: Advance,
         labels: LabelSettings,
+        pause_s: float,
     ) -> None:
+        self._pause_s = pause_s
         self.report = EmbedReport(encoder.id, encoder.licence)
         self._catalogue = store.catalogue
         self._home = home
@@ -415,7 +419,12 @@ class _Run:
     def _mark_failed(self, record: VideoRecord, error: MediaError) -> None:
         log.warning("%s gives no embedding: %s", record.id, error)
         self._catalogue.mark_failed(
-            record.id, str(error), self._encoder.id, retry=error.reason.transient, owner=self._owner
+            record.id,
+            str(error),
+            self._encoder.id,
+            retry=error.reason.transient,
+            owner=self._owner,
+            pause_s=self._pause_s,
         )
 
     def write(self) -> None:

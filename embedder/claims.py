@@ -27,10 +27,9 @@ log = logging.getLogger(__name__)
 def claiming(home: Home, catalogue: Catalogue, lease_s: float) -> Iterator[str]:
     """Yields the name under which this run claims videos, each for `lease_s` seconds that are renewed as long as the
     block lasts; what it still holds at the end is given back."""
-    folder = home.root / "workers"
+    folder = _folder(home)
     folder.mkdir(parents=True, exist_ok=True)
-    for path in folder.glob("*.lock"):
-        _free_if_dead(FileLock(path), path.stem, catalogue)
+    free_claims_of_the_dead(home, catalogue)
     owner = f"{socket.gethostname()[:40]}-{os.getpid()}-{secrets.token_hex(4)}"
     lock = FileLock(folder / f"{owner}.lock")
     with lock:
@@ -40,6 +39,16 @@ def claiming(home: Home, catalogue: Catalogue, lease_s: float) -> Iterator[str]:
         finally:
             catalogue.release(owner)
             (folder / f"{owner}.lock").unlink(missing_ok=True)
+
+
+def free_claims_of_the_dead(home: Home, catalogue: Catalogue) -> None:
+    """Gives back what runs have claimed that were killed."""
+    for path in _folder(home).glob("*.lock"):
+        _free_if_dead(FileLock(path), path.stem, catalogue)
+
+
+def _folder(home: Home) -> Path:
+    return home.root / "workers"
 
 
 @contextmanager

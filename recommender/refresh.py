@@ -28,6 +28,7 @@ from data.files import CorruptFileError, write_json
 from data.home import Home
 from data.interactions import Interactions, load_interactions
 from data.progress import progress
+from data.schema import VideoState
 from data.store import Store
 from recommender import release as parts
 from recommender.catalogue_view import CatalogueView
@@ -58,6 +59,8 @@ ENOUGH = 0.9
 CONTINUE_WITHIN_S = 3600.0
 #: How many queries the recall of an index is measured with, and among how many neighbours.
 ASKED, RECALL_AT = 200, 100
+#: What is known of the last run, if a gate held it up.
+FAILED = ".failed.json"
 
 
 class RefreshError(RuntimeError):
@@ -70,6 +73,10 @@ class GateError(RefreshError):
     def __init__(self, failures: Sequence[Failure]) -> None:
         super().__init__("; ".join(map(str, failures)))
         self.failures = list(failures)
+
+
+class BusyError(RefreshError):
+    """Another refresh runs, or has just done what this one was for."""
 
 
 @dataclass(frozen=True)
@@ -98,11 +105,16 @@ class RefreshReport:
 
 
 def refresh(
-    store: Store, home: Home, settings: RecommenderSettings | None = None, accept: Collection[Gate] = ()
+    store: Store,
+    home: Home,
+    settings: RecommenderSettings | None = None,
+    accept: Collection[Gate] = (),
+    still_due: Callable[[], bool] = lambda: True,
 ) -> RefreshReport:
     """Builds, checks and publishes a release. Raises RefreshError (GateError) when nothing was published.
 
-    accept: gates (of ACCEPTABLE) that it may fail, because somebody has looked and wants it all the same.
+    accept: gates (of ACCEPTABLE) that it may fail, because somebody has looked and wants it all the same;
+    still_due: is asked once no other refresh can run, and where it answers no, BusyError is raised.
     """
     settings = settings or RecommenderSettings()
     home.releases.mkdir(parents=True, exist_ok=True)
@@ -110,13 +122,55 @@ def refresh(
     lock, owner = FileLock(home.releases / LOCK), home.releases / OWNER
     try:
         with lock.acquire(timeout=0):
+            if not still_due():
+                raise BusyError("another refresh has just ended")
+            known = _known(store)
             write_json(owner, {"pid": os.getpid(), "host": socket.gethostname(), "started_at": time.time()})
             try:
-                return _Refresh(store, home, settings, accept).run()
+                report = _Refresh(store, home, settings, accept).run()
+            except GateError as error:
+                write_json(home.releases / FAILED, {"at": time.time(), "known": known, "reason": str(error)})
+                raise
             finally:
                 owner.unlink(missing_ok=True)
+            (home.releases / FAILED).unlink(missing_ok=True)
+            return report
     except Timeout:
-        raise RefreshError(f"another refresh is running{_by_whom(owner)}; wait for it to end") from None
+        raise BusyError(f"another refresh is running{_by_whom(owner)}; wait for it to end") from None
+
+
+def is_due(store: Store, home: Home, every_s: float) -> bool:
+    """Whether a refresh on a schedule would begin now: the last one is so long ago, and something has changed since.
+
+    A refresh that a gate held up counts as one, and so does a release that was rolled back: neither is built again at
+    once. The first one waits for the first video to be encoded, where any will be.
+    """
+    last = _last_run(home)
+    if last is None:
+        counts = store.catalogue.counts()
+        return bool(counts) and (VideoState.PENDING not in counts or VideoState.READY in counts)
+    at, known = last
+    return time.time() - at >= every_s and known != _known(store)
+
+
+def _known(store: Store) -> dict[str, int]:
+    """What a release is built from, in two numbers: an encoder that adds a vector writes to the catalogue, too."""
+    return {"catalogue_version": store.catalogue.version(), "until_seq": store.events.last_seq()}
+
+
+def _last_run(home: Home) -> tuple[float, dict[str, int]] | None:
+    """When the last refresh ended, and what it knew; None before the first."""
+    runs = []
+    failed = _read_state(home.releases / FAILED)
+    if {"at", "known"} <= set(failed):
+        runs.append((float(failed["at"]), dict(failed["known"])))
+    for manifest in Releases(home.releases).list():
+        # One that was killed before it could publish what it had built has not ended.
+        ended = manifest["current"] or not (home.releases / manifest["id"] / STATE).exists()
+        if ended and "damaged" not in manifest:
+            known = {name: manifest[name] for name in ("catalogue_version", "until_seq")}
+            runs.append((manifest["created_at"], known))
+    return max(runs, key=lambda run: run[0], default=None)
 
 
 def plan_refresh(store: Store, home: Home, settings: RecommenderSettings | None = None) -> RefreshPlan:

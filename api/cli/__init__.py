@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
-from api.cli import ask, bench, demo, doctor, events, exposures, keys, labels, releases, rules, serving, videos
+from api.cli import ask, bench, demo, doctor, events, exposures, keys, labels, releases, rules, serving, videos, worker
 from api.cli.workspace import HOME_VARIABLE, known_problems
 
 app = typer.Typer(
@@ -39,6 +39,7 @@ app.command()(ask.similar)
 app.command()(ask.search)
 app.command()(ask.why)
 app.command()(serving.serve)
+app.command()(worker.worker)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})(
     bench.bench
 )

@@ -32,6 +32,10 @@ def _record(row: sa.RowMapping) -> VideoRecord:
     )
 
 
+def _is_free(now: float) -> sa.ColumnElement[bool]:
+    return sa.or_(videos.c.lease_until.is_(None), videos.c.lease_until < now)
+
+
 def _refused(encoder_id: str) -> dict[str, Any]:
     """What becomes of a video that an encoder has given up: one that another has encoded stays ready."""
     ready = videos.c.state == VideoState.READY
@@ -209,10 +213,13 @@ class Catalogue:
             sa.or_(videos.c.state == VideoState.PENDING, others, refused_by_another),
         )
 
-    def count_to_encode(self, encoder_id: str) -> int:
-        """Videos that `encoder_id` has still to see, claimed or not."""
+    def count_to_encode(self, encoder_id: str, claimable: bool = False) -> int:
+        """Videos that `encoder_id` has still to see, claimed or not; or only those that `claim` would give now."""
+        query = sa.select(sa.func.count()).where(self._to_encode(encoder_id))
+        if claimable:
+            query = query.where(_is_free(time.time()))
         with self._engine.connect() as connection:
-            return int(connection.execute(sa.select(sa.func.count()).where(self._to_encode(encoder_id))).scalar_one())
+            return int(connection.execute(query).scalar_one())
 
     def claim(self, owner: str, limit: int, lease_s: float, encoder_id: str) -> list[VideoRecord]:
         """Up to `limit` videos that now belong to `owner` for `lease_s` seconds and nobody else.
@@ -221,7 +228,7 @@ class Catalogue:
         attempt; one whose claims all ended with the death of their holder is given up after `MAX_CLAIMS`.
         """
         now = time.time()
-        free = sa.or_(videos.c.lease_until.is_(None), videos.c.lease_until < now)
+        free = _is_free(now)
         chosen = (
             sa.select(videos.c.id)
             .where(self._to_encode(encoder_id), free)
@@ -291,23 +298,35 @@ class Catalogue:
         return self._settle(video_id, values | known, owner)
 
     def mark_failed(
-        self, video_id: str, reason: str, encoder_id: str, retry: bool = False, *, owner: str | None = None
+        self,
+        video_id: str,
+        reason: str,
+        encoder_id: str,
+        retry: bool = False,
+        *,
+        owner: str | None = None,
+        pause_s: float = 0.0,
     ) -> None:
         """This encoder gives a video up with a reason; with `retry`, only after `MAX_ATTEMPTS` claims.
 
-        One that another encoder has encoded stays ready. With `owner`, only while that owner holds the claim.
+        One that another encoder has encoded stays ready. With `owner`, only while that owner holds the claim. It can be
+        claimed again after `pause_s` times the square of its attempts.
         """
         values = _refused(encoder_id)
+        lease_until: Any = None
         if retry:
             again = videos.c.attempts < MAX_ATTEMPTS
             values = {name: sa.case((again, videos.c[name]), else_=value) for name, value in values.items()}
             started_over = sa.and_(again, videos.c.state == VideoState.FAILED)
             values["state"] = sa.case((started_over, VideoState.PENDING.value), else_=values["state"])
-        self._settle(video_id, {**values, "reason": reason}, owner)
+            if pause_s:
+                later = time.time() + pause_s * videos.c.attempts * videos.c.attempts
+                lease_until = sa.case((again, later), else_=None)
+        self._settle(video_id, {**values, "reason": reason}, owner, lease_until)
 
-    def _settle(self, video_id: str, values: dict[str, Any], owner: str | None) -> bool:
+    def _settle(self, video_id: str, values: dict[str, Any], owner: str | None, lease_until: Any = None) -> bool:
         held = [] if owner is None else [videos.c.lease_owner == owner]
-        return self._update([video_id], values | {"lease_owner": None, "lease_until": None}, *held) == 1
+        return self._update([video_id], values | {"lease_owner": None, "lease_until": lease_until}, *held) == 1
 
     def retry(self, video_ids: Sequence[str] | None = None) -> int:
         """Has failed videos (these, or all), and ready ones that another encoder made nothing of, tried again; returns

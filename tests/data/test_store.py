@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -288,6 +289,25 @@ def test_a_transient_failure_is_tried_again_until_it_is_given_up(store: Store) -
     record = store.catalogue.get("v1")
     assert (record.state, record.reason, record.attempts) == (VideoState.FAILED, "timeout", MAX_ATTEMPTS)
     assert claim(store) == []
+
+
+def test_a_transient_failure_may_be_left_alone_for_a_while(store: Store) -> None:
+    store.catalogue.upsert([with_media("v1"), with_media("v2")])
+    pause_s = 0.05
+    for attempt in (1, 2):
+        assert "v1" in claim(store, limit=1)
+        failed_at = time.time()
+        store.catalogue.mark_failed("v1", "timeout", ENCODER, retry=True, pause_s=pause_s)
+        assert store.catalogue.count_to_encode(ENCODER) == 2, "it still waits"
+        while store.catalogue.count_to_encode(ENCODER, claimable=True) == 1:
+            assert time.time() < failed_at + 10
+            time.sleep(0.005)
+        assert time.time() - failed_at >= pause_s * attempt**2
+    claim(store, limit=1)
+    store.catalogue.mark_failed("v1", "timeout", ENCODER, retry=True, pause_s=pause_s)
+    record = store.catalogue.get("v1")
+    assert record is not None and record.state == VideoState.FAILED
+    assert claim(store, encoder="another") == ["v1", "v2"], "another encoder need not wait"
 
 
 def test_a_lasting_failure_waits_for_a_person(store: Store) -> None:
