@@ -1,7 +1,8 @@
 """Which engine answers: the one of the served release, swapped between two requests when another is published, or
 when it is known what has changed since.
 
-A request keeps the engine that it began with. A release or a pulse that cannot be loaded is reported and passed over;
+A request keeps the engine that it began with, and never waits long for the next one: a large release is opened beside
+the requests. A release or a pulse that cannot be loaded is reported and passed over;
 the one before it goes on serving.
 """
 
@@ -25,7 +26,10 @@ RETRY_AFTER_S = 5.0
 
 
 class EngineKeeper:
-    def __init__(self, home: Home, store: Store, settings: RecommenderSettings, check_every_s: float) -> None:
+    def __init__(
+        self, home: Home, store: Store, settings: RecommenderSettings, check_every_s: float, wait_s: float = 60.0
+    ) -> None:
+        """wait_s: how long a request waits at most for what is new."""
         self._store = store
         self._settings = settings
         self._releases = Releases(home.releases)
@@ -33,6 +37,7 @@ class EngineKeeper:
         self._pulses = Pulses(home.live)
         self._damaged_pulse = ""
         self._check_every_s = check_every_s
+        self._wait_s = wait_s
         self._loading = threading.Lock()
         self._next_check = 0.0
         self._refused: str | None = None
@@ -44,14 +49,21 @@ class EngineKeeper:
         """The engine for a request that begins now."""
         now = time.monotonic()
         if now >= self._next_check and self._loading.acquire(blocking=False):
-            try:
-                self._next_check = now + self._check_every_s
-                self._swap_if_published()
-                self._take_newest_videos()
-                self._take_pulse()
-            finally:
-                self._loading.release()
+            self._next_check = now + self._check_every_s
+            looking = threading.Thread(target=self._look, name="look-for-releases", daemon=True)
+            looking.start()
+            looking.join(self._wait_s)
         return self._engine
+
+    def _look(self) -> None:
+        try:
+            self._swap_if_published()
+            self._take_newest_videos()
+            self._take_pulse()
+        except Exception:
+            log.exception("what is new cannot be read; going on with what is in memory")
+        finally:
+            self._loading.release()
 
     def _first(self) -> Engine:
         candidates = [self._releases.current_id(), *(manifest["id"] for manifest in self._releases.list())]

@@ -40,7 +40,9 @@ class Service:
         self.home = home
         self.store = store
         self.cache = CandidateCache(redis_url, settings.cache)
-        self.engines = EngineKeeper(home, store, settings.recommender, settings.server.release_check_s)
+        self.engines = EngineKeeper(
+            home, store, settings.recommender, settings.server.release_check_s, settings.server.release_wait_s
+        )
         self.telemetry = Telemetry()
         self.exposures = ExposureLog(store, settings.exposures, self.telemetry)
         self.gauges = LiveGauges(

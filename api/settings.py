@@ -39,6 +39,9 @@ class ServerSettings(BaseModel):
     workers: int = Field(default=2, ge=1, le=64, description="server processes")
     threads: int = Field(default=4, ge=1, le=64, description="requests that one process works on at a time")
     release_check_s: float = Field(default=0.5, gt=0, description="how often a process looks for a new release")
+    release_wait_s: float = Field(
+        default=0.1, ge=0, description="how long a request waits at most for a new release that is being opened"
+    )
     max_body_bytes: int = Field(default=2_000_000, ge=1_000, description="larger requests are refused")
 
 

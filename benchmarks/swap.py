@@ -3,8 +3,8 @@
 A made service (`benchmarks.made`) with as many videos as are asked for and vectors of 256 dimensions, a few events
 beside them. The first refresh is a process of its own, and so is each server process: their times and their peak memory
 are what the system says of them. Then a second refresh publishes while front ends ask: how long until each process
-answers from the new release, how long answers take meanwhile, and what the processes take at most. Of two processes the second
-adds what is its own; what both share of the release's files is counted in the resident memory (RSS) of each, and
+answers from the new release, how long answers take meanwhile, and what the processes take at most. Of two processes the
+second adds what is its own; what both share of the release's files is counted in the resident memory (RSS) of each, and
 divided between them in the proportional one (PSS).
 """
 

@@ -63,7 +63,9 @@ def make_app(world: Home) -> Callable[..., Flask]:
     """Makes an application on the world that sees new releases at once; keyword arguments are settings."""
 
     def make(**given: object) -> Flask:
-        return create_app(load_settings(home=world.root, server={"release_check_s": 1e-6}, **given))
+        return create_app(
+            load_settings(home=world.root, server={"release_check_s": 1e-6, "release_wait_s": 60}, **given)
+        )
 
     return make
 
