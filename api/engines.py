@@ -84,7 +84,7 @@ class EngineKeeper:
         if published == self._refused and time.monotonic() < self._retry_at:
             return
         try:
-            self._engine = self._open(load_release(self._releases.folder(published)))
+            self._engine = self._open(load_release(self._releases.folder(published)), self._engine)
             self.warnings = []
             log.info("now serving release %s", published)
         except Exception as error:
@@ -116,15 +116,33 @@ class EngineKeeper:
             self._damaged_pulse = str(error)
             return engine
 
-    def _open(self, release: Release) -> Engine:
-        engine = Engine(release, CatalogueView.load(self._store, release.videos), self._settings)
+    def _open(self, release: Release, before: Engine | None = None) -> Engine:
+        """before: the engine that it will take the place of, of which it takes over what still holds."""
+        engine = Engine(release, self._view_for(release, before), self._settings)
         engine = self._with_newest_pulse(engine)
         try:
             engine = engine.with_newest_videos(self._store.catalogue, self._embeddings)
+            engine = engine.with_missing_vectors(self._embeddings)
+            if before is not None:
+                engine = engine.with_vectors_of(before)
         except Exception:
             log.exception("the newest videos cannot be read; serving the release without them")
         engine.prepare()
         return engine
+
+    def _view_for(self, release: Release, before: Engine | None) -> CatalogueView:
+        """What another engine knows of the catalogue, in the columns of this release; read anew without one, or where
+        videos have gone that the release knows."""
+        if before is None:
+            return CatalogueView.load(self._store, release.videos)
+        view = before.view
+        view.update(self._store)
+        unknown = [name for name in release.videos if name not in view.column_of]
+        read_at = view.version
+        records = list(self._store.catalogue.get_many(unknown).values())
+        if len(records) < len(unknown):
+            return CatalogueView.load(self._store, release.videos)
+        return (view.with_videos(records, read_at) if records else view).in_columns(release.videos)
 
     def _refuse(self, release_id: str, error: Exception) -> None:
         self._refused = release_id

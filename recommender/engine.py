@@ -42,13 +42,15 @@ from recommender.profile import Profile, build_profile, profile_of_likes
 from recommender.pulse import Pulse, Pulses
 from recommender.ranking.features import FeatureBuilder, VideoFacts, feature_names
 from recommender.ranking.learned import LearnedRanker
-from recommender.release import Release, ReleaseError, Releases
+from recommender.release import NO_ENCODER, Release, ReleaseError, Releases
 from recommender.settings import RecommenderSettings
 from recommender.slates import Slates
 from recommender.unpublished import unpublished_release
 
 log = logging.getLogger(__name__)
 
+#: Cosine from which two vectors are the same one, as an index may keep it.
+SAME_VECTOR = 0.999
 #: A content map that explains less than this share of what factors say is not asked.
 LEAST_TRUST = 0.1
 #: The sources that a ranker hears of: all but those whose models cannot be fitted once more for every past window, and
@@ -197,7 +199,8 @@ class Engine:
             engine = engine.with_pulse(Pulses(home.live).read(release.id))
         except CorruptFileError as error:
             log.error("%s; going on with what the release knows", error)
-        return engine.with_newest_videos(store.catalogue, home.embeddings)
+        engine = engine.with_newest_videos(store.catalogue, home.embeddings)
+        return engine.with_missing_vectors(home.embeddings)
 
     def with_newest_videos(self, catalogue: Catalogue, embeddings: Path) -> "Engine":
         """This engine, or one of the same release that knows what has been added and encoded since, as far as the
@@ -222,6 +225,41 @@ class Engine:
             return self
         index = self.index.with_vectors({grown.column_of[name]: vector for name, vector in found.items()})
         return Engine(self.release, grown, self.settings, index, before=self, pulse=self.pulse)
+
+    def with_missing_vectors(self, embeddings: Path) -> "Engine":
+        """This engine, or one of the same release that has the vectors that came too late for it: of videos that were
+        encoded while it was being built."""
+        encoder = str(self.release.manifest["encoder"])
+        if encoder == NO_ENCODER:
+            return self
+        here = np.zeros(len(self.view.videos), bool)
+        here[self.index.base.ids] = True
+        here[self.index.delta_columns] = True
+        missing = np.flatnonzero(self.view.shown & ~here)
+        names = [self.view.videos[column] for column in missing]
+        found = EmbeddingTable.newest_vectors(embeddings, encoder, names) if names else {}
+        return self._with_vectors({self.column_of[name]: vector for name, vector in found.items()})
+
+    def with_vectors_of(self, before: "Engine") -> "Engine":
+        """This engine, or one of the same release that has what the engine before it knew better: vectors of files that
+        changed while the release was being built."""
+        if before.release.manifest["encoder"] != self.release.manifest["encoder"] or not len(
+            before.index.delta_columns
+        ):
+            return self
+        names = (before.videos[column] for column in before.index.delta_columns)
+        there = np.array([self.column_of.get(name, -1) for name in names], np.int64)
+        known, vectors = np.flatnonzero(there >= 0), before.index.delta_vectors
+        here, ours = self.index.vectors(there[known])
+        same = np.zeros(len(known), bool)
+        same[here] = np.einsum("nd,nd->n", ours, vectors[known[here]]) > SAME_VECTOR
+        return self._with_vectors({int(there[row]): vectors[row] for row in known[~same]})
+
+    def _with_vectors(self, vectors: Mapping[int, np.ndarray]) -> "Engine":
+        if not vectors:
+            return self
+        index = self.index.with_vectors(vectors)
+        return Engine(self.release, self.view, self.settings, index, before=self, pulse=self.pulse)
 
     def with_pulse(self, pulse: Pulse | None) -> "Engine":
         """This engine, or one of the same release that knows another pulse of it."""

@@ -94,3 +94,35 @@ def test_a_removed_video_is_no_news(view: CatalogueView, store: Store, home: Hom
     store.catalogue.remove(["short-lived", "c"])
     view.update(store)
     assert view.take_news() == [] and view.shown.tolist() == [True, True, False]
+
+
+def test_in_the_columns_of_another_release_it_is_as_if_read_anew(view: CatalogueView, store: Store) -> None:
+    labels = [f"label-{number}" for number in range(LABELS_KEPT + 2)]
+    store.catalogue.upsert(
+        [
+            Video(id="b", title="B", labels=labels, regions=["AT"], rating=12, series="s", episode=2, creator="x"),
+            Video(id="later", title="Later", labels=["all"], available_from=50.0, tags=["moon"]),
+        ]
+    )
+    view.update(store)
+    grown = view.with_videos(list(store.catalogue.get_many(view.take_news()).values()))
+    store.catalogue.remove(["c"])
+    grown.update(store)
+    columns = ["later", "b", "a"]
+    moved, anew = grown.in_columns(columns), CatalogueView.load(store, columns)
+    for name in ("numbers", "shown", "available_from", "rating", "episode", "word_codes", "created_at"):
+        np.testing.assert_array_equal(getattr(moved, name), getattr(anew, name), name)
+    assert (moved.videos, moved.titles, moved.labels) == (anew.videos, anew.titles, anew.labels)
+    assert moved.label_counts() == anew.label_counts()
+    for label in ("all", labels[0], labels[-1]):
+        np.testing.assert_array_equal(moved.with_any_label([label]), anew.with_any_label([label]))
+    for country in ("DE", "AT", None):
+        np.testing.assert_array_equal(moved.available_in(country), anew.available_in(country))
+    np.testing.assert_array_equal(moved.columns_of_numbers(anew.numbers), [0, 1, 2])
+    assert moved.version == anew.version
+
+    store.catalogue.upsert([Video(id="a", title="changed")])
+    moved.update(store)
+    assert moved.titles[2] == "changed" and grown.titles[0] == "", "neither changes with the other"
+    fewer = grown.in_columns(["a"])
+    assert set(fewer.take_news()) >= {"b", "later"}, "who serves it hears of what it lacks"
