@@ -372,8 +372,14 @@ def _tune(built: VectorIndex, matrix: np.ndarray, asked: np.ndarray, settings: I
         return _share_found(built, matrix, asked, exact) >= wanted
 
     most = int(codes.nlist)
+    reachable = 1.0
+    if built.storage == "int8":
+        # What is kept so roughly finds only so much, however many it compares.
+        enough(most, COMPARED[-1], 0.0)
+        reachable = _share_found(built, matrix, asked, exact)
+    wanted = reachable * settings.recall
     # Half of what may be missed may lie in cells that are not opened, the other half behind codes that mislead.
-    in_cells = (1 + settings.recall) / 2
+    in_cells = (reachable + wanted) / 2
     too_few, probes = 0, 1
     while probes < most and not enough(probes, COMPARED[-1], in_cells):
         too_few, probes = probes, 2 * probes
@@ -381,5 +387,5 @@ def _tune(built: VectorIndex, matrix: np.ndarray, asked: np.ndarray, settings: I
     while probes - too_few > max(1, probes // 16):
         between = (too_few + probes) // 2
         too_few, probes = (too_few, between) if enough(between, COMPARED[-1], in_cells) else (between, probes)
-    compared = next((each for each in COMPARED if enough(probes, each, settings.recall)), COMPARED[-1])
+    compared = next((each for each in COMPARED if enough(probes, each, wanted)), COMPARED[-1])
     codes.nprobe, index.k_factor = probes, compared

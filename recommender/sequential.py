@@ -5,12 +5,18 @@ Next-Basket Recommendation, 2010) without factors, over a window instead of one 
 lasts: what viewers like in the long run is for `recommender.item_item` and `recommender.collaborative`.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 import scipy.sparse as sp
 from pydantic import BaseModel, ConfigDict, Field
 
 from data.interactions import Interactions
 from recommender.item_item import ItemWeights
+from recommender.strongest import strongest_of_product
+
+#: Likes whose followers are looked up at a time: some hundred megabytes.
+LIKES_AT_A_TIME = 1_000_000
 
 
 class TransitionSettings(BaseModel):
@@ -40,9 +46,48 @@ def fit_transitions(interactions: Interactions, settings: TransitionSettings | N
     viewers who liked a video. A viewer's own order is all that counts, not the time between two videos.
     """
     settings = settings or TransitionSettings()
-    counts = count_following(interactions, settings)
-    _discount(counts, interactions.audience(), settings)
-    return ItemWeights(_strongest_of_each_row(counts, settings.neighbours))
+    viewer, column = _histories(interactions)
+    size = len(interactions.videos)
+    audience = np.maximum(interactions.audience(), 1).astype(np.float32)
+    # Likes by their videos: those of one video after another, wherever in the histories they stand.
+    likes = np.argsort(column, kind="stable")
+    begins = np.concatenate([[0], np.cumsum(np.bincount(column, minlength=size))])
+    blocks = []
+    for start, end in _blocks(begins, LIKES_AT_A_TIME):
+        places = likes[begins[start] : begins[end]]
+        of_video = sp.csr_matrix(
+            (np.ones(len(places), np.float32), np.arange(len(places)), begins[start : end + 1] - begins[start]),
+            (end - start, len(places)),
+        )
+        following = _what_follows(viewer, column, places, audience**-settings.following_discount, settings)
+        blocks.append(strongest_of_product(of_video, following, settings.neighbours))
+    weights = sp.vstack(blocks, "csr") if blocks else sp.csr_matrix(np.zeros((0, 0), np.float32))
+    weights.data *= np.repeat(audience**-settings.watched_discount, np.diff(weights.indptr))
+    weights.sort_indices()
+    return ItemWeights(weights)
+
+
+def _blocks(begins: np.ndarray, most: int) -> Iterator[tuple[int, int]]:
+    """Ranges of rows whose entries (from begins[i] to begins[i + 1]) are about `most` together."""
+    size, start = len(begins) - 1, 0
+    while start < size:
+        end = max(start + 1, int(np.searchsorted(begins, begins[start] + most, "right")) - 1)
+        yield start, min(end, size)
+        start = end
+
+
+def _what_follows(
+    viewer: np.ndarray, column: np.ndarray, places: np.ndarray, share: np.ndarray, settings: TransitionSettings
+) -> sp.csr_matrix:
+    """(n, V): for the likes at n places of the histories, how much each video counts as following."""
+    window = np.arange(1, settings.window + 1)
+    later = np.minimum(places[:, None] + window, len(viewer) - 1)
+    same = (viewer[later] == viewer[places][:, None]) & (places[:, None] + window < len(viewer))
+    followed = np.where(same, column[later], 0)
+    nearness = np.exp2(-(window - 1) / settings.half_life_items).astype(np.float32)
+    data = np.where(same, nearness * share[followed], np.float32(0))
+    rows = np.arange(0, data.size + 1, settings.window)
+    return sp.csr_matrix((data.ravel(), followed.ravel(), rows), (len(places), len(share)))
 
 
 def count_following(interactions: Interactions, settings: TransitionSettings) -> sp.csr_matrix:
@@ -117,15 +162,3 @@ def _following(viewer: np.ndarray, column: np.ndarray, size: int, distance: int,
     same = viewer[:-distance] == viewer[distance:]
     cells = (column[:-distance][same], column[distance:][same])
     return sp.csr_matrix((np.full(len(cells[0]), share, np.float32), cells), (size, size))
-
-
-def _strongest_of_each_row(weights: sp.csr_matrix, keep: int) -> sp.csr_matrix:
-    """Of every row the `keep` largest weights; of equal ones those of the lower columns."""
-    weights.sort_indices()
-    lengths = np.diff(weights.indptr)
-    row = np.repeat(np.arange(len(lengths)), lengths)
-    order = np.lexsort((-weights.data, row))
-    place = np.arange(len(order)) - weights.indptr[row]
-    kept = np.sort(order[place < keep])
-    indptr = np.concatenate([[0], np.cumsum(np.minimum(lengths, keep))])
-    return sp.csr_matrix((weights.data[kept], weights.indices[kept], indptr), weights.shape)

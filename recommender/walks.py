@@ -6,14 +6,12 @@ Recommendations for Interactive Applications (2017). Sparse throughout, so that 
 too large for `recommender.item_item`; strongest where viewers have watched little.
 """
 
-import os
-
 import numpy as np
 import scipy.sparse as sp
 from pydantic import BaseModel, ConfigDict, Field
-from sparse_dot_topn import sp_matmul_topn
 
 from recommender.item_item import ItemWeights
+from recommender.strongest import strongest_of_product
 
 #: Rows that are worked on at a time.
 BLOCK = 8_192
@@ -89,7 +87,7 @@ def _strongest_of_product(
         one = sp.identity(added.shape[0], np.float32, "csr")
         left, right = sp.hstack([left, one], "csr"), sp.vstack([right, added], "csr")
     # One more than is kept, for the diagonal.
-    ends = sp_matmul_topn(sp.csr_matrix(left), sp.csr_matrix(right), keep + 1, threshold=0.0, n_threads=_cores())
+    ends = strongest_of_product(left, right, keep + 1)
     row = np.repeat(np.arange(ends.shape[0]), np.diff(ends.indptr))
     ends.data[ends.indices == row] = 0.0
     ends.eliminate_zeros()
@@ -101,7 +99,3 @@ def _strongest_of_product(
     ends.eliminate_zeros()
     ends.sort_indices()
     return ends
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
