@@ -6,9 +6,11 @@ the requests. A release or a pulse that cannot be loaded is reported and passed 
 the one before it goes on serving.
 """
 
+import atexit
 import logging
 import threading
 import time
+import weakref
 
 from data.home import Home
 from data.store import Store
@@ -23,6 +25,15 @@ log = logging.getLogger(__name__)
 
 #: A release that could not be loaded is tried again this much later: it may have been repaired.
 RETRY_AFTER_S = 5.0
+
+
+END_WITHIN_S = 5.0
+
+
+def _stop_if_there(keeper: "weakref.ref[EngineKeeper]") -> None:
+    found = keeper()
+    if found is not None:
+        found.stop()
 
 
 class EngineKeeper:
@@ -43,6 +54,8 @@ class EngineKeeper:
         self._refused: str | None = None
         self._retry_at = 0.0
         self.warnings: list[str] = []
+        self._looking: threading.Thread | None = None
+        atexit.register(_stop_if_there, weakref.ref(self))
         self._engine = self._first()
 
     def current(self) -> Engine:
@@ -51,12 +64,25 @@ class EngineKeeper:
         if now >= self._next_check and self._loading.acquire(blocking=False):
             self._next_check = now + self._check_every_s
             looking = threading.Thread(target=self._look, name="look-for-releases", daemon=True)
-            looking.start()
+            try:
+                looking.start()
+            except RuntimeError:
+                self._loading.release()
+                log.exception("no thread is to be had; going on with what is in memory")
+                return self._engine
+            self._looking = looking
             looking.join(self._wait_s)
         return self._engine
 
+    def stop(self) -> None:
+        """Waits a little for a look that has begun: native code must not run on while the interpreter ends."""
+        if self._looking is not None:
+            self._looking.join(END_WITHIN_S)
+
     def _look(self) -> None:
         try:
+            # First what the serving engine does not know yet: the next one takes over what this one has.
+            self._take_newest_videos()
             self._swap_if_published()
             self._take_newest_videos()
             self._take_pulse()
@@ -121,10 +147,10 @@ class EngineKeeper:
         engine = Engine(release, self._view_for(release, before), self._settings)
         engine = self._with_newest_pulse(engine)
         try:
-            engine = engine.with_newest_videos(self._store.catalogue, self._embeddings)
-            engine = engine.with_missing_vectors(self._embeddings)
             if before is not None:
                 engine = engine.with_vectors_of(before)
+            engine = engine.with_missing_vectors(self._embeddings)
+            engine = engine.with_newest_videos(self._store.catalogue, self._embeddings)
         except Exception:
             log.exception("the newest videos cannot be read; serving the release without them")
         engine.prepare()

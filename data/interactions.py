@@ -3,8 +3,9 @@
 The grading comes from the one signal table in `data.schema`. Knows nothing of models.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -136,11 +137,11 @@ def collect_interactions(frames: Iterable[pd.DataFrame]) -> Interactions:
     parts: list[tuple[np.ndarray, ...]] = []
     for frame in frames:
         frame = frame[frame["type"] != EventType.IMPRESSION.value]
-        viewer = np.fromiter((viewers.setdefault(name, len(viewers)) for name in frame["user_id"]), np.int32)
-        video = np.fromiter((videos.setdefault(name, len(videos)) for name in frame["video_id"]), np.int32)
-        codes = type_codes(frame["type"])
+        viewer = _coded(frame["user_id"], lambda name: viewers.setdefault(name, len(viewers)), np.int32)
+        video = _coded(frame["video_id"], lambda name: videos.setdefault(name, len(videos)), np.int32)
+        codes = _coded(frame["type"], _CODE.__getitem__, np.int8)
         values = frame["value"].to_numpy(np.float64, na_value=np.nan)
-        where = np.fromiter((countries.setdefault(name, len(countries) - 1) for name in frame["country"]), np.int16)
+        where = _coded(frame["country"], lambda name: countries.setdefault(name, len(countries) - 1), np.int16)
         time = frame["occurred_at"].to_numpy(np.float64)
         parts.append((viewer, video, codes, signals(codes, values), time, where))
     if not parts:
@@ -152,6 +153,13 @@ def collect_interactions(frames: Iterable[pd.DataFrame]) -> Interactions:
         _names(viewers), _names(videos), viewer, video, signal, time, where, time, tuple(filter(None, countries))
     )
     return _merge_pairs(events, pair)
+
+
+def _coded(names: pd.Series, code_of: Callable[[Any], int], kind: type) -> np.ndarray:
+    """The code of each name, -1 for none; each is asked for once, in the order in which they come."""
+    places, distinct = pd.factorize(names)
+    # None has the place -1, which is the last.
+    return np.append(np.fromiter(map(code_of, distinct), kind, len(distinct)), kind(-1))[places]
 
 
 def _merge_pairs(events: Interactions, pair: np.ndarray) -> Interactions:

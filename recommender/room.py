@@ -17,6 +17,8 @@ PROCESS = 450e6
 PER_VIDEO, PER_EVENT_READ, PER_EVENT = 3_000, 110, 45
 #: Of a neighbour of a video while the strongest are chosen, and on disk; how many places later transitions reach.
 PER_NEIGHBOUR, PER_NEIGHBOUR_STORED = 40, 8
+#: Where Linux says what a container may take.
+CONTAINER = Path("/sys/fs/cgroup")
 #: Landmarks and warm videos of a content map, float64, several at once.
 CONTENT_MAP = 20_000 * 1_000 * 8 * 6
 
@@ -67,7 +69,7 @@ def room_for(sizes: Sizes, settings: RecommenderSettings, folder: Path) -> Room:
 
 def memory_needed(sizes: Sizes, settings: RecommenderSettings) -> float:
     factors = (sizes.viewers + sizes.videos) * settings.collaborative.factors * 4
-    neighbours = sizes.videos * min(settings.walks.neighbours, sizes.videos) * PER_NEIGHBOUR
+    neighbours = _neighbours(sizes, settings) * PER_NEIGHBOUR
     vectors = sizes.embeddings * sizes.dim * 4
     square = sizes.videos**2 * 4 if sizes.videos < settings.item_item.below_videos else 0
     phases = (
@@ -83,17 +85,27 @@ def memory_needed(sizes: Sizes, settings: RecommenderSettings) -> float:
 
 def disk_needed(sizes: Sizes, settings: RecommenderSettings) -> float:
     lists = 2 if sizes.videos >= settings.item_item.below_videos else 3
-    neighbours = lists * sizes.videos * min(settings.walks.neighbours, sizes.videos) * PER_NEIGHBOUR_STORED
+    neighbours = lists * _neighbours(sizes, settings) * PER_NEIGHBOUR_STORED
     factors = sizes.videos * settings.collaborative.factors * (4 + 2)
     index = settings.index.bytes_for(sizes.embeddings, sizes.dim, settings.index.storage or "float32")
     return 10e6 + neighbours + factors + index + sizes.videos * 40
+
+
+def _neighbours(sizes: Sizes, settings: RecommenderSettings) -> float:
+    """Of all videos together at most: as many as are kept of each, and no more than its viewers have watched."""
+    watched = sizes.events / max(sizes.viewers, 1)
+    of_each = min(settings.walks.neighbours, sizes.videos, sizes.events / max(sizes.videos, 1) * watched)
+    return sizes.videos * of_each
 
 
 def memory_there() -> float:
     """What the system could give, and what a container may take."""
     free = float(psutil.virtual_memory().available)
     try:
-        limit, used = (int(Path(f"/sys/fs/cgroup/memory.{name}").read_text()) for name in ("max", "current"))
-    except (OSError, ValueError):
+        limit, used = (int((CONTAINER / f"memory.{name}").read_text()) for name in ("max", "current"))
+        facts = dict(line.split() for line in (CONTAINER / "memory.stat").read_text().splitlines())
+        # What was read from files is given back as soon as it is needed.
+        used -= int(facts["inactive_file"]) + int(facts["active_file"])
+    except (OSError, ValueError, KeyError):
         return free
     return min(free, float(max(limit - used, 0)))
