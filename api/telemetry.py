@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
+import psutil
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
@@ -58,9 +59,7 @@ def forget_dead_processes() -> None:
     """What workers measured that have been killed since counts no more. For a worker that begins in their place."""
     for path in Path(os.environ.get(MULTIPROCESS_VARIABLE, os.devnull)).glob("gauge_live*.db"):
         pid = int(path.stem.rsplit("_", 1)[1])
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
+        if not psutil.pid_exists(pid):
             mark_process_dead(pid)
 
 

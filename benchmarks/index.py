@@ -91,7 +91,10 @@ def measure(count: int, ef: list[int], with_peers: bool, threads: int) -> dict[s
     with _one_thread():
         floor = _queries_per_s(_search_of(exact), queries[:FILTERED_ASKED])
         masks = dict(_masks(count, topic))
-        bounds = {name: exact_search(queries[:FILTERED_ASKED], matrix[mask], K)[0] for name, mask in masks.items()}
+        bounds = {
+            name: exact_search(queries[:FILTERED_ASKED], matrix[mask], min(K, int(mask.sum())))[0]
+            for name, mask in masks.items()
+        }
         for name, mask in masks.items():
             filtered[name] = {"exact": _filtered(_search_of(exact, mask), matrix, queries, bounds[name])}
     for name, settings in ours.items():

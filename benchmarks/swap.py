@@ -32,6 +32,7 @@ from recommender.release import Releases, verify_release
 
 app = typer.Typer()
 FRONT_ENDS = 2
+PATIENCE_S = 600.0
 
 
 @app.command()
@@ -184,13 +185,15 @@ class _Asking:
     def until_all_answer(self, release: str, watched: list[psutil.Process] | None = None) -> list[float]:
         """Waits for a hundred answers in a row from a release; the most that processes took meanwhile, in MB."""
         peaks = [0.0 for _ in watched or []]
-        while True:
+        deadline = time.monotonic() + PATIENCE_S
+        while time.monotonic() < deadline:
             last = [answered for _, answered in self._answers[-100:]]
             if len(last) == 100 and set(last) == {release}:
                 return peaks
             for place, process in enumerate(watched or []):
                 peaks[place] = max(peaks[place], process.memory_info().rss / 1e6)
             time.sleep(0.05)
+        raise RuntimeError(f"{release} was not served by all within {PATIENCE_S:.0f} s")
 
 
 if __name__ == "__main__":

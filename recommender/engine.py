@@ -199,8 +199,7 @@ class Engine:
             engine = engine.with_pulse(Pulses(home.live).read(release.id))
         except CorruptFileError as error:
             log.error("%s; going on with what the release knows", error)
-        engine = engine.with_newest_videos(store.catalogue, home.embeddings)
-        return engine.with_missing_vectors(home.embeddings)
+        return engine.with_newest_videos(store.catalogue, home.embeddings)
 
     def with_newest_videos(self, catalogue: Catalogue, embeddings: Path) -> "Engine":
         """This engine, or one of the same release that knows what has been added and encoded since, as far as the

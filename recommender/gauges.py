@@ -62,7 +62,7 @@ def _ages(engine: "Engine", embeddings: Path, now: float) -> dict[str, float]:
         "release": manifest["created_at"],
         "events": manifest.get("newest_event_at"),
         "embeddings": EmbeddingTable.written_at(embeddings, str(manifest["encoder"])),
-        "ranker": manifest["created_at"] if engine.release.ranker is not None else None,
+        "ranker": manifest["ranker"].get("trained_at") if engine.release.ranker is not None else None,
     }
     return {part: max(0.0, now - at) for part, at in since.items() if at is not None}
 

@@ -57,7 +57,7 @@ class IndexSettings(BaseModel):
     recall: float = Field(default=0.99, gt=0, le=1, description="share of a sample's exact neighbours that is found")
 
     def kind_for(self, count: int) -> Literal["flat", "ivf"]:
-        return "flat" if count < self.exact_below else "ivf"
+        return "flat" if count < max(self.exact_below, FEWEST_TRAINED_ON_PER_CELL) else "ivf"
 
     def storage_for(self, count: int, dim: int) -> Storage:
         """The most precise way to keep `count` vectors that is wanted and that fits into the memory.
@@ -377,7 +377,8 @@ def _tune(built: VectorIndex, matrix: np.ndarray, asked: np.ndarray, settings: I
         # What is kept so roughly finds only so much, however many it compares.
         enough(most, COMPARED[-1], 0.0)
         reachable = _share_found(built, matrix, asked, exact)
-    wanted = reachable * settings.recall
+    # Of that little may be lost.
+    wanted = settings.recall if reachable == 1 else reachable * (3 + settings.recall) / 4
     # Half of what may be missed may lie in cells that are not opened, the other half behind codes that mislead.
     in_cells = (reachable + wanted) / 2
     too_few, probes = 0, 1

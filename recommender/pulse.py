@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import orjson
 import scipy.sparse as sp
+from pydantic import BaseModel
 
 from data.files import CorruptFileError, replacing, sha256_of, verify_checksum, write_json
 from recommender.item_item import ItemWeights
@@ -82,11 +83,16 @@ def moved(counts: sp.csr_matrix, columns: np.ndarray, size: int) -> sp.csr_matri
 
 def popularity_settings(manifest: Mapping[str, Any]) -> PopularitySettings:
     """Those that the release was made with: sums of two half-lives cannot be added."""
-    return PopularitySettings.model_validate(manifest["settings"]["popularity"])
+    return PopularitySettings.model_validate(_known(PopularitySettings, manifest["settings"]["popularity"]))
 
 
 def transition_settings(manifest: Mapping[str, Any]) -> TransitionSettings:
-    return TransitionSettings.model_validate(manifest["settings"]["sequential"])
+    return TransitionSettings.model_validate(_known(TransitionSettings, manifest["settings"]["sequential"]))
+
+
+def _known(kind: type[BaseModel], stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Without settings that another version had."""
+    return {name: value for name, value in stored.items() if name in kind.model_fields}
 
 
 # ---- On disk ------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ with its cells. Gates look at the finished folder before it is published; the ol
 serving when a gate fails.
 """
 
+import contextlib
 import logging
 import os
 import secrets
@@ -13,7 +14,7 @@ import shutil
 import socket
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -129,7 +130,9 @@ def refresh(
             try:
                 report = _Refresh(store, home, settings, accept).run()
             except GateError as error:
-                write_json(home.releases / FAILED, {"at": time.time(), "known": known, "reason": str(error)})
+                # A full disk must not hide which gate it was.
+                with contextlib.suppress(OSError):
+                    write_json(home.releases / FAILED, {"at": time.time(), "known": known, "reason": str(error)})
                 raise
             finally:
                 owner.unlink(missing_ok=True)
@@ -195,6 +198,7 @@ class _Refresh:
         self._accept = set(accept)
         self._releases = Releases(home.releases)
         self._folder = home.releases / BUILDING
+        self._embeddings = home.embeddings
         self._table = _table_to_serve(store, home)
         self._state: dict[str, Any] = {}
 
@@ -205,10 +209,12 @@ class _Refresh:
         finished = self._publish_what_was_finished(inputs)
         if finished is not None:
             return finished
-        room = room_for(self._sizes(), self._settings, self._releases.root)
+        if not _can_be_continued(_read_state(self._folder / STATE), inputs):
+            shutil.rmtree(self._folder, ignore_errors=True)
+        room = self._room()
         if room.lacks:
             raise RefreshError(f"there is too little {room.lacks}")
-        self._freeze(inputs)
+        self._freeze(inputs, room)
         report = RefreshReport(self._state["id"], {})
         phases = self._phases()
         shares = self._shares_of_time([name for name, _ in phases])
@@ -223,7 +229,7 @@ class _Refresh:
                         phase()
                     except GateError:
                         # What failed is not taken up again: the next run begins with what is known then.
-                        (self._folder / STATE).unlink()
+                        shutil.rmtree(self._folder)
                         raise
                     report.seconds[name] = self._state["seconds"][name] = time.perf_counter() - started
                     self._state["done"].append(name)
@@ -244,8 +250,14 @@ class _Refresh:
             new_events=self._store.events.last_seq() - known_until,
             phases=[(name, took.get(name)) for name, _ in self._phases()],
             done=state["done"] if _can_be_continued(state, self._inputs()) else [],
-            room=room_for(self._sizes(), self._settings, self._releases.root),
+            room=self._room(),
         )
+
+    def _room(self) -> Room:
+        room = room_for(self._sizes(), self._settings, self._releases.root)
+        # What an interrupted run has written is there already.
+        written = sum(path.stat().st_size for path in self._folder.glob("*") if path.is_file())
+        return replace(room, disk_there=room.disk_there + written)
 
     def _phases(self) -> list[tuple[str, Callable[[], None]]]:
         return [
@@ -280,6 +292,7 @@ class _Refresh:
             "encoder": self._table.encoder_id if self._table else NO_ENCODER,
             "embeddings": len(self._table) if self._table else 0,
             "settings": self._settings.model_dump(),
+            "accept": sorted(self._accept),
         }
 
     def _publish_what_was_finished(self, inputs: dict[str, Any]) -> RefreshReport | None:
@@ -287,24 +300,28 @@ class _Refresh:
         for path in self._releases.root.glob(f"[!.]*/{STATE}"):
             state = _read_state(path)
             waits = _can_be_continued(state, inputs) and self._releases.current_id() != path.parent.name
-            if waits:
-                self._releases.publish(path.parent.name)
+            try:
+                if waits:
+                    self._releases.publish(path.parent.name)
+            except CorruptFileError as error:
+                log.error("what the last run has built is passed over: %s", error)
+                waits = False
             path.unlink()
             if waits:
                 return RefreshReport(path.parent.name, parts.read_manifest(path.parent), resumed=state["done"])
         return None
 
-    def _freeze(self, inputs: dict[str, Any]) -> None:
+    def _freeze(self, inputs: dict[str, Any], room: Room) -> None:
         """Fixes what this release is built from, or takes up an interrupted run with the same inputs."""
         self._state = _read_state(self._folder / STATE)
-        if _can_be_continued(self._state, inputs):
+        if self._state:
             return
-        shutil.rmtree(self._folder, ignore_errors=True)
-        self._folder.mkdir()
+        self._folder.mkdir(exist_ok=True)
         self._state = {
             "id": time.strftime("%Y%m%d-%H%M%S-", time.gmtime()) + secrets.token_hex(3),
             "inputs": inputs,
             "frozen_at": time.time(),
+            "memory_estimated": round(room.memory),
             "until_seq": self._store.events.last_seq(),
             "models": [],
             "done": [],
@@ -343,6 +360,7 @@ class _Refresh:
             "ranker": self._state["ranker"],
             "held_back": self._state["held_back"],
             "seconds": self._state["seconds"],
+            "memory_estimated": self._state["memory_estimated"],
         }
 
     # ---- The phases ----------------------------------------------------------------------------------------
@@ -365,13 +383,13 @@ class _Refresh:
             self._state["models"].append(name)
         if isinstance(model, LatentFactors) and len(model.items) >= SPARSE_FROM:
             viewers = _some_viewers(model, self._interactions)
-            index = VectorIndex.build(model.items, None, self._settings.index, asked=viewers)
+            index = self._index_of(model.items, asked=viewers)
             parts.write_factor_index(self._folder, index)
 
     def _factors_so_far(self) -> np.ndarray | None:
         """The factors (V, F) of the running release in the columns of this one, 0 for videos that it does not know."""
         factors = self._running.models.get("collaborative") if self._running else None
-        if self._running is None or not isinstance(factors, LatentFactors):
+        if self._running is None or not isinstance(factors, LatentFactors) or self._running_knows_held_back:
             return None
         column_there = {name: column for column, name in enumerate(self._running.videos)}
         there = np.fromiter((column_there.get(name, -1) for name in self._videos), np.int64, len(self._videos))
@@ -470,7 +488,7 @@ class _Refresh:
         asked_alike = running is not None and all(
             running.manifest[name] == self._state["inputs"][name] for name in ("settings", "encoder")
         )
-        if running is None or not asked_alike:
+        if running is None or not asked_alike or self._running_knows_held_back:
             return False
         trained = running.manifest["ranker"]
         young = time.time() - trained.get("trained_at", 0.0) < self._settings.ranker.keep_hours * 3600
@@ -498,8 +516,10 @@ class _Refresh:
         built = parts.load_release(self._folder)
         (self._folder / parts.MANIFEST).unlink()
         bounds, measured = self._settings.gates, self._state["gates"]
-        if not np.isfinite(built.popularity.world).all():
-            raise GateError([Failure("finite", "popularity holds numbers that are not finite")])
+        for path in sorted(self._folder.glob("*.npy")):
+            values = np.load(path, mmap_mode="r", allow_pickle=False)
+            if values.dtype.kind == "f" and not np.isfinite(values).all():
+                raise GateError([Failure("finite", f"{path.stem} hold numbers that are not finite")])
         failures: list[Failure] = []
         for name, index, matrix, asked in self._searched(built):
             measured[name] = found = recall(index, matrix, asked, min(RECALL_AT, len(index)))
@@ -549,14 +569,9 @@ class _Refresh:
         except ValidationError:
             settings = self._settings
         new = Engine(built, self._view, self._settings)
-        if self._videos[: len(running.videos)] == running.videos:
-            beyond = np.arange(len(running.videos), len(self._videos))
-            here, vectors = built.index.vectors(beyond)
-            same_encoder = running.manifest["encoder"] == self._encoder
-            later = dict(zip(beyond[here].tolist(), vectors, strict=True)) if same_encoder else {}
-            there = Engine(running, self._view, settings, LiveIndex(running.index).with_vectors(later))
-        else:
-            there = Engine(running, CatalogueView.load(self._store, running.videos), settings)
+        known = all(name in self._view.column_of for name in running.videos)
+        view = self._view.in_columns(running.videos) if known else CatalogueView.load(self._store, running.videos)
+        there = Engine(running, view, settings).with_newest_videos(self._store.catalogue, self._embeddings)
         return compare(new, there, unseen, self._settings)
 
     # ---- What several phases need --------------------------------------------------------------------------
@@ -586,7 +601,15 @@ class _Refresh:
 
     @cached_property
     def _share_held_back(self) -> float:
-        return self._settings.gates.share_held_back(len(self._everybody.viewers))
+        """That of the running release while it is about as large as one would choose now, so that it stays the same."""
+        wanted = self._settings.gates.share_held_back(len(self._everybody.viewers))
+        there = self._running.manifest.get("held_back", 0.0) if self._running else 0.0
+        return there if 0.8 * there <= wanted <= 1.25 * there else wanted
+
+    @property
+    def _running_knows_held_back(self) -> bool:
+        """Whether the running release has learned from viewers who are held back now: nothing may begin with it."""
+        return self._running is not None and self._share_held_back > self._running.manifest.get("held_back", 0.0)
 
     @cached_property
     def _interactions(self) -> Interactions:
@@ -622,14 +645,25 @@ class _Refresh:
 
     @cached_property
     def _built_index(self) -> VectorIndex:
+        if "index" in self._state["done"]:
+            return parts.read_index(self._folder)
         if self._table is None or self._vectors is None:
             return VectorIndex.build(np.zeros((0, 1), np.float32))
         names = self._table.ids[self._rows]
         columns = np.fromiter((self._column_of[name] for name in names), np.int64, len(names))
         same_encoder = self._running is not None and self._running.manifest["encoder"] == self._encoder
         before = self._running.index if self._running is not None and same_encoder else None
+        return self._index_of(self._vectors, columns, before=before)
+
+    def _index_of(
+        self,
+        matrix: np.ndarray,
+        ids: np.ndarray | None = None,
+        asked: np.ndarray | None = None,
+        before: VectorIndex | None = None,
+    ) -> VectorIndex:
         try:
-            return VectorIndex.build(self._vectors, columns, self._settings.index, before=before)
+            return VectorIndex.build(matrix, ids, self._settings.index, asked, before)
         except ValueError as error:
             raise RefreshError(str(error)) from error
 

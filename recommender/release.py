@@ -71,6 +71,10 @@ def write_index(folder: Path, index: VectorIndex) -> None:
     _write_arrays(folder, "index", {"ids": index.ids})
 
 
+def read_index(folder: Path) -> VectorIndex:
+    return VectorIndex.load(folder / INDEX, _read_arrays(folder, "index")["ids"])
+
+
 def write_factor_index(folder: Path, index: VectorIndex) -> None:
     index.save(folder / FACTOR_INDEX)
 
@@ -107,7 +111,7 @@ def load_release(folder: Path) -> Release:
         id=manifest["id"],
         manifest=manifest,
         videos=orjson.loads((folder / "videos.json").read_bytes()),
-        index=VectorIndex.load(folder / INDEX, _read_arrays(folder, "index")["ids"]),
+        index=read_index(folder),
         factor_index=VectorIndex.load(folder / FACTOR_INDEX) if (folder / FACTOR_INDEX).exists() else None,
         popularity=Popularity.from_arrays(popularity),
         viewers=popularity["viewers"],

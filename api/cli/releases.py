@@ -35,7 +35,7 @@ def refresh(
         _show_plan(plan_refresh(work.store, work.home, work.settings.recommender), json)
         return
     accepted = [gate for gate in ACCEPTABLE if gate in (accept or [])]
-    if len(accepted) < len(accept or []):
+    if not set(accept or []) <= set(accepted):
         raise typer.BadParameter(f"--accept takes {', '.join(ACCEPTABLE)}; what other gates find cannot be served")
     report = run(work.store, work.home, work.settings.recommender, accepted)
     if json:

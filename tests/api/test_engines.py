@@ -76,6 +76,24 @@ def test_a_changed_file_keeps_its_new_looks(
     assert looks_like(keeper.current(), "space-0") == {"cooking"}, "though the release does not know"
 
 
+def test_of_two_changes_the_newer_one_is_served_after_a_swap(keeper: EngineKeeper, store: Store, home: Home) -> None:
+    table = EmbeddingTable.create(home.embeddings, ENCODER, 8)
+
+    def becomes_like(other: str, content: str) -> None:
+        vectors = EmbeddingTable.open(table.folder)
+        table.append(["space-0"], vectors.matrix[vectors.rows_of([other])])
+        store.catalogue.note_content("space-0", content * 64)
+        store.catalogue.mark_ready("space-0", ENCODER, MediaFacts())
+
+    becomes_like("cooking-1", "c")
+    assert looks_like(keeper.current(), "space-0") == {"cooking"}
+    # Nobody asks between the second change and the release that knows it.
+    becomes_like("sports-1", "d")
+    refresh(store, home, SETTINGS)
+    assert looks_like(keeper.current(), "space-0") == {"sports"}
+    assert looks_like(keeper.current(), "space-0") == {"sports"}
+
+
 def test_the_delta_shrinks_with_every_release(keeper: EngineKeeper, store: Store, home: Home) -> None:
     for number in range(3):
         add_encoded(store, home, f"new-{number}", like="space-3", published_at=NOW)

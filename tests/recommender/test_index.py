@@ -154,7 +154,7 @@ def test_an_index_of_another_number_of_videos_is_refused(index: VectorIndex, tmp
 @pytest.mark.parametrize(
     ("memory_mb", "kept_as"), [(None, "float16"), (1.0, "float16"), (0.12, "int8"), (0.1, "int8"), (0.07, None)]
 )
-def test_an_index_fits_into_its_memory(tmp_path: Path, memory_mb: float | None, kept_as: str | None) -> None:
+def test_an_index_fits_into_its_memory(memory_mb: float | None, kept_as: str | None) -> None:
     settings = IndexSettings(exact_below=0, memory_mb=memory_mb)
     if kept_as is None:
         with pytest.raises(ValueError, match=r"memory_mb: 3,000 vectors of 16 dimensions take 0 MB even as int8"):
@@ -171,7 +171,7 @@ def test_what_was_said_of_its_size_is_what_it_takes(index: VectorIndex, tmp_path
     assert size == pytest.approx(settings.bytes_for(COUNT, DIM, index.storage), rel=0.35)
 
 
-def test_the_cells_of_the_index_before_are_taken_over_while_they_fit(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_cells_of_the_index_before_are_taken_over_while_they_fit() -> None:
     before = VectorIndex.build(MATRIX, IDS, APPROXIMATE)
     newer = clustered(COUNT, 7)
 
@@ -193,6 +193,13 @@ def test_any_number_of_dimensions_will_do(dim: int) -> None:
     vectors = clustered(600, 8, dim)
     index = VectorIndex.build(vectors, None, APPROXIMATE)
     assert index.dim == dim and recall(index, vectors, vectors[:50], 10) >= 0.95
+
+
+@pytest.mark.parametrize("count", [0, 1, 5, 38, 39, 60])
+def test_few_vectors_are_compared_one_by_one_whatever_is_set(count: int) -> None:
+    index = VectorIndex.build(MATRIX[:count], None, APPROXIMATE)
+    assert index.kind == ("flat" if count < 39 else "ivf")
+    assert index.search(QUERIES, 3)[0].shape == (len(QUERIES), min(3, count))
 
 
 def test_processes_that_load_an_index_share_its_vectors(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from data.embeddings import EmbeddingTable
 from data.home import Home
 from data.schema import Event, MediaFacts, Video
 from data.store import Store
+from recommender import room
 from recommender.engine import Engine, query_now
 from recommender.fitting import FITS
 from recommender.pipeline.sources.settings import SourcesSettings
@@ -410,8 +411,32 @@ def test_without_room_a_refresh_does_not_begin(world: Store, home: Home) -> None
     with pytest.raises(RefreshError, match=r"too little memory: about \d+ MB are needed and 1 MB are there"):
         refresh(world, home, cramped)
     assert not (home.releases / ".building").exists()
-    room = room_for(plan_refresh(world, home, SETTINGS).sizes, SETTINGS, home.releases)
-    assert "disk" in str(replace(room, disk_there=1.0).lacks)
+    there = room_for(plan_refresh(world, home, SETTINGS).sizes, SETTINGS, home.releases)
+    assert "disk" in str(replace(there, disk_there=1.0).lacks)
+
+
+def test_what_a_failed_run_leaves_takes_no_room(world: Store, home: Home) -> None:
+    refresh(world, home, SETTINGS)
+    world.catalogue.remove([f"space-{number}" for number in range(10)])
+    with pytest.raises(GateError):
+        refresh(world, home, SETTINGS)
+    assert not (home.releases / ".building").exists()
+    run_until_write(home, 15)
+    written = sum(path.stat().st_size for path in (home.releases / ".building").iterdir())
+    continued = plan_refresh(world, home, SETTINGS)
+    anew = plan_refresh(world, home, with_index(recall=0.9))
+    assert continued.done and continued.room.disk_there - anew.room.disk_there == pytest.approx(written, abs=1e6)
+
+
+def test_pages_of_files_do_not_count_against_a_container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "CONTAINER", tmp_path)
+    unlimited = room.memory_there()
+    (tmp_path / "memory.max").write_text("1000000\n")
+    (tmp_path / "memory.current").write_text("990000\n")
+    (tmp_path / "memory.stat").write_text("anon 200000\nactive_file 300000\ninactive_file 400000\n")
+    assert room.memory_there() == 1_000_000 - 290_000
+    (tmp_path / "memory.max").write_text("max\n")
+    assert room.memory_there() == pytest.approx(unlimited, rel=0.2)
 
 
 def test_more_of_everything_needs_more_room() -> None:
