@@ -5,7 +5,10 @@ from pathlib import Path
 import pytest
 
 from benchmarks import encode, foldin, imports, neighbours
+from benchmarks import index as index_benchmark
+from benchmarks import refresh as refresh_benchmark
 from benchmarks.quality_tasks import movielens
+from data.home import Home
 from embedder.batch import EmbedSettings
 from recommender.settings import RecommenderSettings
 
@@ -49,3 +52,22 @@ def test_a_tower_of_known_size_takes_as_many_operations_as_it_must() -> None:
     layer = 2 * tokens * (4 * width**2 + 2 * width * inner) + 4 * tokens**2 * width
     assert result["gflop_per_picture"] * 1e9 > layer
     assert [row["batch"] for row in result["curve"]] == [1, 2] and result["ceiling_tflops"] > 0
+
+
+def test_a_made_library_is_searched_nearly_as_well_as_exactly_with_and_without_filters(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(index_benchmark, "ASKED", 50)
+    monkeypatch.setattr(index_benchmark, "FILTERED_ASKED", 20)
+    result = index_benchmark.measure(25_000, [100], with_peers=False, threads=2)
+    points = {name: each["points"][0]["recall"] for name, each in result["indexes"].items()}
+    assert points["watchnext"] >= 0.98 and points["watchnext int8"] >= 0.95
+    for found in result["filtered"].values():
+        assert found["exact"]["recall"] == 1.0 and found["watchnext"]["recall"] >= 0.97
+
+
+def test_a_made_service_is_refreshed_twice_beside_its_floor(tmp_path: Path) -> None:
+    result = refresh_benchmark.measure(Home.at(tmp_path / "home"), 2_000, 100, 1_000)
+    assert 1_000 < result["events"] <= 2_000
+    for each in (result["first"], result["next"]):
+        assert each["gates"]["recall"] == 1.0 and each["ratio"] > 0 and each["peak_mb"] < 1.5 * each["estimated_mb"]
