@@ -14,7 +14,7 @@ from recommender.settings import RecommenderSettings
 #: The libraries, and what no size changes.
 PROCESS = 450e6
 #: Of a video in the catalogue and in its view; of an event while the log is read and while it lies there as a pair.
-PER_VIDEO, PER_EVENT_READ, PER_EVENT = 3_000, 110, 45
+PER_VIDEO, PER_EVENT_READ, PER_EVENT = 3_000, 320, 45
 #: Of a neighbour of a video while the strongest are chosen, and on disk; how many places later transitions reach.
 PER_NEIGHBOUR, PER_NEIGHBOUR_STORED = 40, 8
 #: Where Linux says what a container may take.
