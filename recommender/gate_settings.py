@@ -19,6 +19,9 @@ class GateSettings(BaseModel):
         le=1,
         description="share of the running release's NDCG@10 that may be lost beyond what chance explains",
     )
+    confidence: float = Field(
+        default=0.999, gt=0.5, lt=1, description="of the interval that tells chance from loss: one false alarm in 2,000"
+    )
     least_coverage: float = Field(
         default=0.5, ge=0, description="least share of the catalogue in lists, as a share of the running one"
     )

@@ -20,6 +20,7 @@ from data.store import Store
 from recommender.engine import Engine
 from recommender.evaluate.metrics import bootstrap_interval, ndcg_at_k, paired_interval
 from recommender.evaluate.served import Served, evaluate_served
+from recommender.gates import ACCEPTABLE
 from recommender.refresh import RefreshReport, refresh
 from recommender.settings import RecommenderSettings
 
@@ -154,7 +155,8 @@ class _World:
         return import_ratings(self.folder, ratings, self.home, self.store)
 
     def refresh(self) -> RefreshReport:
-        return refresh(self.store, self.home, self.settings)
+        # What is measured here decides what is better, and months lie between two windows.
+        return refresh(self.store, self.home, self.settings, accept=ACCEPTABLE)
 
     def measure(
         self, held_out: dict[str, set[str]], moments: dict[str, float], alone: bool
@@ -176,7 +178,9 @@ def _world(folder: Path, settings: RecommenderSettings | None) -> Iterator[_Worl
     with tempfile.TemporaryDirectory(prefix="watchnext-bench-") as scratch:
         home = Home.at(Path(scratch))
         store = Store.open(home.database_url)
-        yield _World(folder, home, store, settings or RecommenderSettings())
+        chosen = (settings or RecommenderSettings()).model_copy(deep=True)
+        chosen.ranker.keep_hours = 0.0
+        yield _World(folder, home, store, chosen)
         store.close()
 
 
