@@ -19,6 +19,19 @@ SETTINGS.pipeline.deadline_ms = 60_000.0
 for _, _source in SETTINGS.sources:
     _source.deadline_ms = 60_000.0
 
+#: A program that begins so dies, as if by kill -9, at the n-th of its durable writes (its second argument).
+DIES_AT_A_WRITE = """
+import os, signal, sys
+writes, durable = 0, os.fsync
+def fsync(handle):
+    global writes
+    writes += 1
+    if writes == int(sys.argv[2]):
+        os.kill(os.getpid(), signal.SIGKILL)
+    durable(handle)
+os.fsync = fsync
+"""
+
 
 def fill(store: Store, home: Home) -> None:
     """Videos `space-0` … `cooking-9`; viewers `space-viewer-0` … who watched five of the ten of their genre."""

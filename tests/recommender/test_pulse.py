@@ -28,7 +28,7 @@ from recommender.sequential import fit_transitions
 from recommender.settings import RecommenderSettings
 from recommender.stream import take_pulse
 from tests.conftest import REPOSITORY
-from tests.recommender.small_world import NOW, SETTINGS, watch
+from tests.recommender.small_world import DIES_AT_A_WRITE, NOW, SETTINGS, watch
 
 TYPES = ("play", "watch", "complete", "like", "dislike", "impression", "share", "not_interested")
 COUNTRIES = (None, "DE", "US", "FR", "JP")
@@ -243,16 +243,7 @@ def test_what_a_killed_writer_left_is_swept_away(released: Store, home: Home) ->
 
 
 #: Dies, as if by kill -9, at the n-th of its durable writes: each is a file, and then that it has its name.
-DIES = """
-import os, signal, sys
-writes, durable = 0, os.fsync
-def fsync(handle):
-    global writes
-    writes += 1
-    if writes == int(sys.argv[2]):
-        os.kill(os.getpid(), signal.SIGKILL)
-    durable(handle)
-os.fsync = fsync
+DIES = f"""{DIES_AT_A_WRITE}
 from data.home import Home
 from data.store import Store
 from recommender.stream import take_pulse

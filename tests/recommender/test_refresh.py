@@ -24,7 +24,7 @@ from recommender.refresh import GateError, RefreshError, plan_refresh, refresh
 from recommender.release import Releases, verify_release
 from recommender.room import Sizes, memory_needed, room_for
 from recommender.settings import RecommenderSettings
-from tests.recommender.small_world import DIM, ENCODER, NOW, SETTINGS, fill, watch
+from tests.recommender.small_world import DIES_AT_A_WRITE, DIM, ENCODER, NOW, SETTINGS, fill, watch
 
 MODELS = [name.replace("_", " ") for name in FITS]
 PHASES = ["catalogue", *MODELS, "popularity", "index", "cold start", "ranker", "gates"]
@@ -180,16 +180,7 @@ def test_a_second_refresh_at_the_same_time_is_refused(world: Store, home: Home) 
 
 
 #: Dies, as if by kill -9, at the n-th of its durable writes: half of them before a file is renamed into its place.
-DIES = """
-import os, signal, sys
-writes, durable = 0, os.fsync
-def fsync(handle):
-    global writes
-    writes += 1
-    if writes == int(sys.argv[2]):
-        os.kill(os.getpid(), signal.SIGKILL)
-    durable(handle)
-os.fsync = fsync
+DIES = f"""{DIES_AT_A_WRITE}
 from data.home import Home
 from data.store import Store
 from recommender.refresh import refresh
