@@ -27,7 +27,7 @@ from data.embeddings import EmbeddingTable
 from data.files import sha256_of, write_json
 from data.home import Home
 from data.importers import import_events
-from data.interactions import signals, type_codes
+from data.signals import signals, type_codes
 from data.store import Store
 from embedder.batch import embed
 from embedder.encoders import load_encoder

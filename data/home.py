@@ -46,6 +46,11 @@ class Home:
         return self.root / "releases"
 
     @property
+    def digest(self) -> Path:
+        """What refreshes have read of the event log."""
+        return self.root / "digest.npz"
+
+    @property
     def live(self) -> Path:
         """What has come since each release."""
         return self.root / "live"

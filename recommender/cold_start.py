@@ -89,17 +89,25 @@ def fit_cold_start(
     factors: LatentFactors,
     viewers: np.ndarray,
     settings: ContentMapSettings | None = None,
+    like: ColdStart | None = None,
 ) -> ColdStart | None:
     """Learns which factors go with which looks and labels, and words where these explain more; viewers: (V,) how many
     liked each video.
 
-    None where no video with viewers has any of them.
+    like: an earlier one, from much the same: what did best for it is not looked for again. None where no video with
+    viewers has any of them.
     """
+    settings = settings or ContentMapSettings()
     warm = np.argsort(-viewers, kind="stable")[: min(FITTED_TO, int((viewers > 0).sum()))]
     labels, words = _commonest_labels(view, warm), _commonest_words(view, warm)
     compared_on = np.random.default_rng(0).permutation(warm)[:COMPARED_ON] if len(warm) > COMPARED_ON else warm
+    vocabularies = [Vocabulary(labels, words[:0]), Vocabulary(labels, words)]
+    if like is not None:
+        vocabularies, compared_on = [vocabularies[len(like.vocabulary.words) > 0]], warm
+        found = {"regularization": like.content_map.regularization, "bandwidth": like.content_map.bandwidth}
+        settings = settings.model_copy(update=found)
     fitted = []
-    for each in (Vocabulary(labels, words[:0]), Vocabulary(labels, words)):
+    for each in vocabularies:
         try:
             fitted.append((_fitted(each, view, index, factors, viewers, compared_on, settings), each))
         except ValueError:
@@ -120,7 +128,7 @@ def _fitted(
     factors: LatentFactors,
     viewers: np.ndarray,
     columns: np.ndarray,
-    settings: ContentMapSettings | None,
+    settings: ContentMapSettings,
 ) -> ContentMap:
     return fit_content_map(known.blocks(view, index, columns), factors.items[columns], viewers[columns], settings)
 

@@ -40,6 +40,9 @@ class ContentMapSettings(BaseModel):
     smallest_deviation: float = Field(
         default=0.1, gt=0, le=1, description="share of a block's mean deviation below which a column is not stretched"
     )
+    keep_hours: float = Field(
+        default=24.0, ge=0, description="how long releases keep the penalty, bandwidth and words that did best in one"
+    )
 
 
 @dataclass(frozen=True)
@@ -65,12 +68,14 @@ class _Scaling:
 class _Landmarks:
     """Radial basis functions around some warm videos, made orthonormal: a kernel of bounded size.
 
-    places: (L, D) float32; whitening: (L, R) float32; per_square: what squared distances are multiplied with.
+    places: (L, D) float32; whitening: (L, R) float32; per_square: what squared distances are multiplied with, for
+    the bandwidth, in mean distances.
     """
 
     places: np.ndarray
     whitening: np.ndarray
     per_square: float
+    bandwidth: float
 
     @classmethod
     def of(cls, places: np.ndarray, bandwidth: float) -> Self:
@@ -80,7 +85,7 @@ class _Landmarks:
         values, directions = np.linalg.eigh(np.exp(-per_square * squares))
         apart = values > 1e-6 * values[-1]
         whitening = (directions[:, apart] / np.sqrt(values[apart])).astype(np.float32)
-        return cls(places, whitening, per_square)
+        return cls(places, whitening, per_square, bandwidth)
 
     def apply(self, design: np.ndarray) -> np.ndarray:
         """(n, D) -> (n, R): features whose inner products are the kernel between videos (Nystrom)."""
@@ -118,6 +123,11 @@ class ContentMap:
         self.trust = trust
         self.correlation = correlation
 
+    @property
+    def bandwidth(self) -> float | None:
+        """Reach of a landmark, in mean distances; None for a linear map."""
+        return self._landmarks.bandwidth if self._landmarks is not None else None
+
     def factors(self, blocks: Mapping[str, ContentBlock]) -> np.ndarray:
         """Predicted factors of n videos: (n, F) float32, 0 for a video that has none of the blocks.
 
@@ -142,7 +152,7 @@ class ContentMap:
         if self._landmarks is not None:
             stored["places"] = self._landmarks.places
             stored["whitening"] = self._landmarks.whitening
-            stored["per_square"] = np.array([self._landmarks.per_square])
+            stored["reach"] = np.array([self._landmarks.per_square, self._landmarks.bandwidth])
         for name, scaling in self._scalings.items():
             stored[f"mean.{name}"] = scaling.mean
             stored[f"scale.{name}"] = scaling.scale
@@ -154,7 +164,7 @@ class ContentMap:
         scalings = {name: _Scaling(arrays[f"mean.{name}"], arrays[f"scale.{name}"]) for name in names}
         landmarks = None
         if "places" in arrays:
-            landmarks = _Landmarks(arrays["places"], arrays["whitening"], float(arrays["per_square"][0]))
+            landmarks = _Landmarks(arrays["places"], arrays["whitening"], *arrays["reach"].tolist())
         return cls(scalings, landmarks, arrays["coefficients"], arrays["intercept"], *arrays["facts"].tolist())
 
 

@@ -198,6 +198,10 @@ class VectorIndex:
         here = rows >= 0
         return here, self._reconstruct(rows[here])
 
+    def by_row(self, eligible: np.ndarray) -> np.ndarray:
+        """Which rows may be found, (N,) bool as `search` takes it, from which ids may, (more than any id,) bool."""
+        return eligible[: len(self)] if self.rows_are_ids else eligible[self.ids]
+
     def _reconstruct(self, rows: np.ndarray) -> np.ndarray:
         return self._vectors.reconstruct_batch(rows) if len(rows) else np.zeros((0, self.dim), np.float32)
 

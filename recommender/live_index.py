@@ -65,7 +65,7 @@ class LiveIndex:
 
         Returns (columns (q, k') int64, cosines (q, k') float32), best first, -1 at -inf where there are fewer.
         """
-        allowed = eligible[: len(self.base)] if self.base.rows_are_ids else eligible[self.base.ids]
+        allowed = self.base.by_row(eligible)
         if self._not_replaced is not None:
             allowed = allowed & self._not_replaced
         columns, cosines = self.base.search(queries, k, allowed)

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from data.interactions import excludes, signals, strongest_of_each_type, type_codes
 from data.schema import SKIP_BELOW, WATCHED_FROM, EventType
+from data.signals import excludes, signals, strongest_of_each_type, type_codes
 from data.store.events import History
 
 #: A like that counts less than this share of the newest one is left out.

@@ -199,6 +199,7 @@ class _Refresh:
         self._releases = Releases(home.releases)
         self._folder = home.releases / BUILDING
         self._embeddings = home.embeddings
+        self._digest = home.digest
         self._table = _table_to_serve(store, home)
         self._state: dict[str, Any] = {}
 
@@ -366,7 +367,7 @@ class _Refresh:
     # ---- The phases ----------------------------------------------------------------------------------------
 
     def _write_videos(self) -> None:
-        videos = [record.id for record in self._store.catalogue.all()]
+        videos = self._store.catalogue.ids(removed=False)
         if not videos:
             raise RefreshError("the catalogue is empty; add videos first (`watchnext videos add FOLDER`)")
         parts.write_videos(self._folder, videos)
@@ -382,9 +383,10 @@ class _Refresh:
             parts.write_model(self._folder, name, model)
             self._state["models"].append(name)
         if isinstance(model, LatentFactors) and len(model.items) >= SPARSE_FROM:
+            # Without any viewer a video has no factors, and nobody is led to it by them.
+            met = np.flatnonzero(model.items.any(axis=1))
             viewers = _some_viewers(model, self._interactions)
-            index = self._index_of(model.items, asked=viewers)
-            parts.write_factor_index(self._folder, index)
+            parts.write_factor_index(self._folder, self._index_of(model.items[met], met, asked=viewers))
 
     def _factors_so_far(self) -> np.ndarray | None:
         """The factors (V, F) of the running release in the columns of this one, 0 for videos that it does not know."""
@@ -442,12 +444,14 @@ class _Refresh:
         self._state["cold_start"] = None
         if isinstance(factors, LatentFactors):
             audience = self._interactions.audience()
-            fitted = fit_cold_start(
-                self._view, LiveIndex(self._built_index), factors, audience, self._settings.cold_start
-            )
+            choices = self._settings.cold_start
+            young = self._young_part_of_running("cold_start", choices.keep_hours)
+            like = self._running.cold_start if self._running is not None and young is not None else None
+            fitted = fit_cold_start(self._view, LiveIndex(self._built_index), factors, audience, choices, like)
             if fitted is not None:
                 parts.write_cold_start(self._folder, fitted)
-                self._state["cold_start"] = {"trust": fitted.trust}
+                at = young["trained_at"] if young is not None and like is not None else time.time()
+                self._state["cold_start"] = {"trust": fitted.trust, "trained_at": at}
 
     def _write_ranker(self) -> None:
         """A ranker, where there is enough to learn from and it is better than the fusion on what it has not seen."""
@@ -485,20 +489,27 @@ class _Refresh:
     def _take_over_ranker(self) -> bool:
         """Takes over the running release's ranker, or that none was better, while it is young; whether it did."""
         running = self._running
-        asked_alike = running is not None and all(
-            running.manifest[name] == self._state["inputs"][name] for name in ("settings", "encoder")
-        )
-        if running is None or not asked_alike or self._running_knows_held_back:
+        trained = self._young_part_of_running("ranker", self._settings.ranker.keep_hours)
+        if running is None or trained is None:
             return False
-        trained = running.manifest["ranker"]
-        young = time.time() - trained.get("trained_at", 0.0) < self._settings.ranker.keep_hours * 3600
         readable = running.ranker is not None and running.ranker.names == FEATURES
-        if not young or (trained["serves"] and not readable):
+        if trained["serves"] and not readable:
             return False
         if trained["serves"] and running.ranker is not None:
             parts.write_ranker(self._folder, running.ranker)
         self._state["ranker"] = trained
         return True
+
+    def _young_part_of_running(self, name: str, keep_hours: float) -> dict[str, Any] | None:
+        """What the running release says of one of its parts, where that was found for the same settings and encoder, in
+        the last hours, and without viewers who are held back now; else None."""
+        running = self._running
+        if running is None or self._running_knows_held_back:
+            return None
+        if any(running.manifest[key] != self._state["inputs"][key] for key in ("settings", "encoder")):
+            return None
+        facts: dict[str, Any] = running.manifest[name] or {}
+        return facts if time.time() - facts.get("trained_at", 0.0) < keep_hours * 3600 else None
 
     def _shown_requests(self, window_starts: Sequence[float]) -> PastRequests | None:
         """What came of lists that were shown, once all that counts as their doing has happened."""
@@ -558,7 +569,7 @@ class _Refresh:
         factors = built.models.get("collaborative")
         if built.factor_index is not None and isinstance(factors, LatentFactors):
             viewers = _some_viewers(factors, self._interactions, seed=1)
-            yield "factor_recall", built.factor_index, factors.items, viewers
+            yield "factor_recall", built.factor_index, factors.items[built.factor_index.ids], viewers
 
     def _compared_with(self, running: Release, built: Release) -> Comparison | None:
         """Both releases, each with the settings that it was made with, on viewers whom neither has learned from."""
@@ -600,7 +611,7 @@ class _Refresh:
     @cached_property
     def _everybody(self) -> Interactions:
         """What viewers did until the run began, in the columns of this release."""
-        return load_interactions(self._store, self._state["until_seq"]).in_columns(self._videos)
+        return load_interactions(self._store, self._state["until_seq"], self._digest).in_columns(self._videos)
 
     @cached_property
     def _share_held_back(self) -> float:

@@ -24,7 +24,7 @@ from recommender.ranking.ranker import Ranker
 
 log = logging.getLogger(__name__)
 
-FORMAT = 4
+FORMAT = 5
 MANIFEST = "manifest.json"
 INDEX = "index.faiss"
 FACTOR_INDEX = "factors.faiss"
@@ -77,6 +77,12 @@ def read_index(folder: Path) -> VectorIndex:
 
 def write_factor_index(folder: Path, index: VectorIndex) -> None:
     index.save(folder / FACTOR_INDEX)
+    _write_arrays(folder, "factors", {"ids": index.ids})
+
+
+def _read_factor_index(folder: Path) -> VectorIndex | None:
+    path = folder / FACTOR_INDEX
+    return VectorIndex.load(path, _read_arrays(folder, "factors")["ids"]) if path.exists() else None
 
 
 def write_model(folder: Path, name: str, model: HistoryModel) -> None:
@@ -112,7 +118,7 @@ def load_release(folder: Path) -> Release:
         manifest=manifest,
         videos=orjson.loads((folder / "videos.json").read_bytes()),
         index=read_index(folder),
-        factor_index=VectorIndex.load(folder / FACTOR_INDEX) if (folder / FACTOR_INDEX).exists() else None,
+        factor_index=_read_factor_index(folder),
         popularity=Popularity.from_arrays(popularity),
         viewers=popularity["viewers"],
         cold_start=ColdStart.from_arrays(cold_start) if cold_start else None,

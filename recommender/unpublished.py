@@ -16,7 +16,7 @@ from recommender.settings import RecommenderSettings
 
 def unpublished_release(store: Store, settings: RecommenderSettings) -> Release:
     """A release in memory for a service that has none yet: the catalogue, and what is popular in it."""
-    videos = [record.id for record in store.catalogue.all()]
+    videos = store.catalogue.ids(removed=False)
     interactions = load_interactions(store).in_columns(videos)
     # Bare catalogues differ, and what is cached or paged for one must not be read with the columns of another.
     name = "none-" + hashlib.sha256(orjson.dumps(videos)).hexdigest()[:8]

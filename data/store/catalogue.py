@@ -163,10 +163,11 @@ class Catalogue:
             yield from batch
             after = batch[-1].id
 
-    def ids(self) -> list[str]:
-        """The ids of all videos, removed ones too: events may refer to any of them."""
+    def ids(self, removed: bool = True) -> list[str]:
+        """The ids of all videos in their order, by default removed ones too: events may refer to any of them."""
+        query = sa.select(videos.c.id).order_by(videos.c.id)
         with self._engine.connect() as connection:
-            return list(connection.execute(sa.select(videos.c.id)).scalars())
+            return list(connection.execute(query if removed else query.where(videos.c.removed.is_(False))).scalars())
 
     def version(self) -> int:
         """A number that grows with every write to the catalogue."""

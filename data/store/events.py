@@ -132,12 +132,12 @@ class EventLog:
             rows = connection.execute(query).all()
         return Impressions(*(np.array(column, dtype=object) for column in (list(zip(*rows, strict=True)) or [()] * 3)))
 
-    def frames(self, until_seq: int | None = None) -> Iterator[pd.DataFrame]:
-        """All events in the order they were added, in frames of up to `READ_BATCH` rows.
+    def frames(self, until_seq: int | None = None, after: int = 0) -> Iterator[pd.DataFrame]:
+        """All events in the order they were added, in frames of up to `READ_BATCH` rows: up to event number `until_seq`
+        and behind the number `after`.
 
         Columns: seq, user_id, video_id, type, value, occurred_at, country.
         """
-        after = 0
         while True:
             query = sa.select(*_FRAME).where(events.c.seq > after).order_by(events.c.seq).limit(READ_BATCH)
             if until_seq is not None:
@@ -185,6 +185,16 @@ class EventLog:
     def count(self) -> int:
         with self._engine.connect() as connection:
             return int(connection.execute(_COUNT).scalar_one())
+
+    def mark(self, until_seq: int) -> tuple[Any, ...]:
+        """How many events there are up to a number, and the id of the last of them with the moment when it came: the
+        same as long as none of these was deleted and the log is not another one."""
+        last = sa.select(events.c.event_id, events.c.received_at).where(events.c.seq <= until_seq)
+        with self._engine.connect() as connection:
+            # The few that came later are soon counted; up to a number the whole table would have to be read.
+            later = int(connection.execute(_COUNT.where(events.c.seq > until_seq)).scalar_one())
+            count = int(connection.execute(_COUNT).scalar_one()) - later
+            return count, *(connection.execute(last.order_by(events.c.seq.desc()).limit(1)).first() or ())
 
     def count_viewers(self) -> int:
         with self._engine.connect() as connection:

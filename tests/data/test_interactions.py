@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.interactions import Interactions, collect_interactions, excludes, load_interactions, signals, type_codes
+from data.interactions import Interactions, collect_interactions, load_interactions
 from data.schema import Event, EventType, Video
+from data.signals import excludes, signals, type_codes
 from data.store import Store
 
 COLUMNS = ("user_id", "video_id", "type", "value", "occurred_at", "country")

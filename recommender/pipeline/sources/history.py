@@ -26,7 +26,7 @@ class HistorySource(BaseSource):
         settings: HistorySourceSettings,
         factor_index: VectorIndex | None = None,
     ) -> None:
-        """factor_index: of the factors of a large catalogue, where not every video is scored."""
+        """factor_index: of the factors of a large catalogue, by column, where not every video is scored."""
         super().__init__(settings)
         self.name = name
         self._factor_index = factor_index
@@ -47,7 +47,7 @@ class HistorySource(BaseSource):
         if self._size >= SPARSE_FROM:
             if self._factor_index is not None and isinstance(self._model, LatentFactors):
                 viewer = self._model.fold_in(columns, weights)
-                found, scores = self._factor_index.search(viewer[None], k, eligible[: self._size])
+                found, scores = self._factor_index.search(viewer[None], k, self._factor_index.by_row(eligible))
                 return best_of(found[0], scores[0], eligible, k)
             if isinstance(self._model, ItemWeights):
                 return best_of(*self._model.sparse_scores(columns, weights), eligible, k)

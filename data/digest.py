@@ -1,0 +1,180 @@
+"""What was read of the event log, folded so far that what comes later can be folded in: one row for each viewer, video
+and type of event.
+
+A refresh keeps it in a file, and reads of the log only what came since: the log of years is read once. The file is no
+truth; one that is damaged, of another version, or of a log from which something was deleted is passed over.
+"""
+
+import logging
+import zipfile
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import orjson
+import pandas as pd
+
+from data.files import replacing
+from data.schema import EventType
+from data.signals import CODE, signals
+from data.store import Store
+
+log = logging.getLogger(__name__)
+
+#: Raised with every change of what the file holds, and of the signal table.
+FORMAT = 1
+ROWS: dict[str, type[np.generic]] = {
+    "viewer": np.int32,
+    "video": np.int32,
+    "code": np.int8,
+    "signal": np.float32,
+    "first": np.float64,
+    "last": np.float64,
+    "place": np.int64,
+    "country": np.int16,
+}
+
+
+@dataclass(frozen=True)
+class Digest:
+    """The log up to event number `until_seq`: n rows in the order of (viewer, video, code).
+
+    viewers, videos and countries: names, in the order in which they came first. Of the rows, viewer and video (n,)
+    int32 and country (n,) int16 (-1: unknown) are places in them; code (n,) int8: see `type_codes`; signal (n,)
+    float32: of the strongest of these events, of the last of equals; first and last (n,) float64: their times; place
+    (n,) int64: where in the log the last of them stands, whose country this is. Showings say nothing of taste and have
+    no rows. mark: see `EventLog.mark`.
+    """
+
+    viewers: tuple[str, ...] = ()
+    videos: tuple[str, ...] = ()
+    countries: tuple[str, ...] = ()
+    rows: dict[str, np.ndarray] = field(
+        default_factory=lambda: {name: np.zeros(0, kind) for name, kind in ROWS.items()}
+    )
+    until_seq: int = 0
+    mark: tuple[Any, ...] = ()
+
+    def with_frames(self, frames: Iterable[pd.DataFrame]) -> Self:
+        """The same with events that came later, in frames (columns user_id, video_id, type, value, occurred_at,
+        country) in the order of the log."""
+        viewers, videos = _places(self.viewers), _places(self.videos)
+        countries: dict[str | None, int] = {None: -1} | _places(self.countries)
+        parts, logged = [self.rows], int(self.rows["place"].max(initial=-1)) + 1
+        for frame in frames:
+            place = logged + np.arange(len(frame))
+            logged += len(frame)
+            did = (frame["type"] != EventType.IMPRESSION.value).to_numpy()
+            frame = frame[did]
+            code = _coded(frame["type"], CODE.__getitem__, np.int8)
+            time = frame["occurred_at"].to_numpy(np.float64)
+            parts.append(
+                {
+                    "viewer": _coded(frame["user_id"], lambda name: viewers.setdefault(name, len(viewers)), np.int32),
+                    "video": _coded(frame["video_id"], lambda name: videos.setdefault(name, len(videos)), np.int32),
+                    "code": code,
+                    "signal": signals(code, frame["value"].to_numpy(np.float64, na_value=np.nan)),
+                    "first": time,
+                    "last": time,
+                    "place": place[did],
+                    "country": _coded(
+                        frame["country"], lambda name: countries.setdefault(name, len(countries) - 1), np.int16
+                    ),
+                }
+            )
+        rows = {name: np.concatenate([part[name] for part in parts]) for name in ROWS}
+        return replace(
+            self,
+            viewers=tuple(viewers),
+            videos=tuple(videos),
+            countries=tuple(filter(None, countries)),
+            rows=_folded(rows, len(videos)) if len(parts) > 1 else rows,
+        )
+
+    # ---- On disk -------------------------------------------------------------------------------------------
+
+    def save(self, path: Path) -> None:
+        facts = {
+            "format": FORMAT,
+            "until_seq": self.until_seq,
+            "mark": self.mark,
+            "viewers": self.viewers,
+            "videos": self.videos,
+            "countries": self.countries,
+        }
+        with replacing(path) as file:
+            np.savez(file, allow_pickle=False, facts=np.frombuffer(orjson.dumps(facts), np.uint8), **self.rows)
+
+    @classmethod
+    def load(cls, path: Path) -> Self | None:
+        """None where there is no file, or none that this version can read; its own checksums are verified."""
+        if not path.exists():
+            return None
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                facts: dict[str, Any] = orjson.loads(stored["facts"].tobytes())
+                if facts["format"] != FORMAT:
+                    return None
+                rows = {name: stored[name] for name in ROWS}
+        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            log.warning("%s is damaged, the whole log is read: %s", path, error)
+            return None
+        lists = {name: tuple(facts[name]) for name in ("viewers", "videos", "countries", "mark")}
+        return cls(rows=rows, until_seq=facts["until_seq"], **lists)
+
+
+def digest_of(store: Store, until_seq: int | None = None, kept: Path | None = None) -> Digest:
+    """The log up to an event number, or all of it, read without holding its rows at once.
+
+    kept: a file that keeps it; what this holds already is not read again.
+    """
+    until_seq = store.events.last_seq() if until_seq is None else until_seq
+    before = Digest.load(kept) if kept is not None else None
+    if before is None or before.until_seq > until_seq or before.mark != store.events.mark(before.until_seq):
+        before = Digest()
+    if before.until_seq == until_seq:
+        return before
+    grown = before.with_frames(store.events.frames(until_seq, before.until_seq))
+    digest = replace(grown, until_seq=until_seq, mark=store.events.mark(until_seq))
+    if kept is not None:
+        digest.save(kept)
+    return digest
+
+
+def _places(names: Iterable[str]) -> dict[str, int]:
+    return {name: place for place, name in enumerate(names)}
+
+
+def _coded(names: pd.Series, code_of: Callable[[Any], int], kind: type) -> np.ndarray:
+    """The code of each name, -1 for none; each is asked for once, in the order in which they come."""
+    places, distinct = pd.factorize(names)
+    # None has the place -1, which is the last.
+    return np.append(np.fromiter(map(code_of, distinct), kind, len(distinct)), kind(-1))[places]
+
+
+def _folded(rows: dict[str, np.ndarray], videos: int) -> dict[str, np.ndarray]:
+    """One row for each viewer, video and code; of equal ones those that come first were logged first."""
+    key = (rows["viewer"].astype(np.int64) * videos + rows["video"]) * len(CODE) + rows["code"]
+    # What was folded before is in order already: sorting it once more takes hardly any time.
+    order = np.argsort(key, kind="stable")
+    begins = begins_of_runs(key[order])
+    del key
+    rows = {name: values[order] for name, values in rows.items()}
+    if len(begins) == len(order):
+        return rows
+    ends = np.append(begins[1:], len(order)) - 1
+    magnitude = np.abs(rows["signal"])
+    strongest = magnitude == np.repeat(np.maximum.reduceat(magnitude, begins), np.diff(begins, append=len(order)))
+    of_strongest = np.maximum.reduceat(np.where(strongest, np.arange(len(order)), -1), begins)
+    return {name: values[ends] for name, values in rows.items()} | {
+        "signal": rows["signal"][of_strongest],
+        "first": np.minimum.reduceat(rows["first"], begins),
+        "last": np.maximum.reduceat(rows["last"], begins),
+    }
+
+
+def begins_of_runs(keys: np.ndarray) -> np.ndarray:
+    """Where in (n,) sorted keys each of them begins: (distinct,) int64."""
+    return np.flatnonzero(np.diff(keys, prepend=keys[:1] - 1))

@@ -1,0 +1,45 @@
+"""What events say of taste: the signal table of `data.schema`, over arrays. Knows nothing of who did it and when."""
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from data.schema import SIGNALS, SKIP_BELOW, EventType
+
+_TYPES = list(EventType)
+CODE = {event_type.value: code for code, event_type in enumerate(_TYPES)}
+_WEIGHT = np.array([SIGNALS[name].weight for name in _TYPES], np.float32)
+_SLOPE = np.array([SIGNALS[name].slope for name in _TYPES], np.float32)
+_SKIP = np.array([np.nan if SIGNALS[name].skip is None else SIGNALS[name].skip for name in _TYPES], np.float32)
+_EXCLUDES_FROM = np.array([SIGNALS[name].excludes_from for name in _TYPES], np.float64)
+
+
+def type_codes(types: Iterable[str]) -> np.ndarray:
+    """Event type names -> int8 codes, the form that `signals` and `excludes` take."""
+    return np.fromiter((CODE[name] for name in types), np.int8)
+
+
+def signals(codes: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """What each event says of its video, by the signal table: (n,) codes and values (NaN: none) -> (n,) float32."""
+    value = np.nan_to_num(values).astype(np.float32)
+    graded = _WEIGHT[codes] + _SLOPE[codes] * value
+    skip = _SKIP[codes]
+    return np.where(~np.isnan(skip) & (value < SKIP_BELOW), skip, graded).astype(np.float32)
+
+
+def excludes(codes: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Which events take their video out of the viewer's recommendations: (n,) -> (n,) bool."""
+    return np.nan_to_num(values) >= _EXCLUDES_FROM[codes]
+
+
+def strongest_of_each_type(group: np.ndarray, codes: np.ndarray, signal: np.ndarray) -> np.ndarray:
+    """The signals (n,) with all but the strongest of each type in each group set to 0.
+
+    Groups are numbers, one per video or per (viewer, video): watching twice is not liking twice.
+    """
+    order = np.lexsort((np.abs(signal), codes, group))
+    last = np.ones(len(order), bool)
+    last[:-1] = (np.diff(group[order]) != 0) | (np.diff(codes[order]) != 0)
+    kept = np.zeros_like(signal)
+    kept[order[last]] = signal[order[last]]
+    return kept
