@@ -27,7 +27,8 @@ from data.store import Store
 from embedder.batch import embed
 from embedder.claims import free_claims_of_the_dead
 from embedder.encoders import Encoder, load_encoder
-from recommender.refresh import BusyError, GateError, is_due, refresh
+from recommender.building import GateError
+from recommender.refresh import BusyError, is_due, refresh
 from recommender.release import Releases
 from recommender.stream import take_pulse
 

@@ -1,9 +1,8 @@
 """Refresh: from what the database and the embedding table hold now to a published release.
 
-Phases write their files into a folder aside; a run that was killed is continued by the next one from the phase
-where it stopped, on the same frozen inputs. Much begins with the running release: factors with its factors, the index
-with its cells. Gates look at the finished folder before it is published; the old release serves until then, and goes on
-serving when a gate fails.
+Phases (`recommender.building`) write their files into a folder aside; a run that was killed is continued by the next
+one from the phase where it stopped, on the same frozen inputs. The last of them is gates; the old release serves until
+then, and goes on serving when a gate fails.
 """
 
 import contextlib
@@ -13,38 +12,25 @@ import secrets
 import shutil
 import socket
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property, partial
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import orjson
 from filelock import FileLock, Timeout
-from pydantic import ValidationError
 
 from data.embeddings import EmbeddingTable
 from data.files import CorruptFileError, write_json
 from data.home import Home
-from data.interactions import Interactions, load_interactions
 from data.progress import progress
 from data.schema import VideoState
 from data.store import Store
 from recommender import release as parts
-from recommender.catalogue_view import CatalogueView
-from recommender.cold_start import fit_cold_start
-from recommender.collaborative import LatentFactors
-from recommender.engine import FEATURES, Engine
-from recommender.fitting import FITS, QUICK, fit_model
-from recommender.gates import Comparison, Failure, Gate, compare, held_back, quality_failures, size_failures
-from recommender.index import VectorIndex, recall
-from recommender.live_index import LiveIndex
-from recommender.pipeline.sources.history import SPARSE_FROM
-from recommender.popularity import measure_popularity
-from recommender.ranking.exposures import shown_requests
-from recommender.ranking.ranker import PastRequests, train_ranker
-from recommender.ranking.windows import most_requests, past_requests, rolling_windows
+from recommender.building import Building, GateError, RefreshError
+from recommender.gates import Gate
 from recommender.release import NO_ENCODER, Release, ReleaseError, Releases
 from recommender.room import Room, Sizes, room_for
 from recommender.settings import RecommenderSettings
@@ -58,22 +44,8 @@ STATE = ".state.json"
 ENOUGH = 0.9
 #: An interrupted run is continued within this time; after it what it froze is too old to publish.
 CONTINUE_WITHIN_S = 3600.0
-#: How many queries the recall of an index is measured with, and among how many neighbours.
-ASKED, RECALL_AT = 200, 100
 #: What is known of the last run, if a gate held it up.
 FAILED = ".failed.json"
-
-
-class RefreshError(RuntimeError):
-    """Nothing was published: another refresh runs, there is nothing to build from, or not enough room to build in."""
-
-
-class GateError(RefreshError):
-    """The built release did not pass a gate; the message names the number that failed."""
-
-    def __init__(self, failures: Sequence[Failure]) -> None:
-        super().__init__("; ".join(map(str, failures)))
-        self.failures = list(failures)
 
 
 class BusyError(RefreshError):
@@ -198,8 +170,7 @@ class _Refresh:
         self._accept = set(accept)
         self._releases = Releases(home.releases)
         self._folder = home.releases / BUILDING
-        self._embeddings = home.embeddings
-        self._digest = home.digest
+        self._home = home
         self._table = _table_to_serve(store, home)
         self._state: dict[str, Any] = {}
 
@@ -212,12 +183,13 @@ class _Refresh:
             return finished
         if not _can_be_continued(_read_state(self._folder / STATE), inputs):
             shutil.rmtree(self._folder, ignore_errors=True)
-        room = self._room()
+        room = self._room(self._sizes())
         if room.lacks:
             raise RefreshError(f"there is too little {room.lacks}")
         self._freeze(inputs, room)
         report = RefreshReport(self._state["id"], {})
-        phases = self._phases()
+        building = self._building(self._state)
+        phases = building.phases()
         shares = self._shares_of_time([name for name, _ in phases])
         with progress("refresh", 100, "%") as advance:
             for name, phase in phases:
@@ -238,38 +210,29 @@ class _Refresh:
                     log.info("refresh: %s took %.1f s", name, report.seconds[name])
                 advance(shares[name])
             advance(0, "publish")
-            report.facts = self._publish()
+            report.facts = building.facts()
+            self._publish(report.facts)
         return report
 
     def plan(self) -> RefreshPlan:
         took = self._running.manifest.get("seconds", {}) if self._running else {}
         state = _read_state(self._folder / STATE)
         known_until = self._running.manifest["until_seq"] if self._running else 0
+        sizes = self._sizes()
         return RefreshPlan(
             running=self._running.id if self._running else None,
-            sizes=self._sizes(),
+            sizes=sizes,
             new_events=self._store.events.last_seq() - known_until,
-            phases=[(name, took.get(name)) for name, _ in self._phases()],
+            phases=[(name, took.get(name)) for name, _ in self._building({}).phases()],
             done=state["done"] if _can_be_continued(state, self._inputs()) else [],
-            room=self._room(),
+            room=self._room(sizes),
         )
 
-    def _room(self) -> Room:
-        room = room_for(self._sizes(), self._settings, self._releases.root)
+    def _room(self, sizes: Sizes) -> Room:
+        room = room_for(sizes, self._settings, self._releases.root)
         # What an interrupted run has written is there already.
         written = sum(path.stat().st_size for path in self._folder.glob("*") if path.is_file())
         return replace(room, disk_there=room.disk_there + written)
-
-    def _phases(self) -> list[tuple[str, Callable[[], None]]]:
-        return [
-            ("catalogue", self._write_videos),
-            *((name.replace("_", " "), partial(self._write_model, name)) for name in FITS),
-            ("popularity", self._write_popularity),
-            ("index", self._write_index),
-            ("cold start", self._write_cold_start),
-            ("ranker", self._write_ranker),
-            ("gates", self._pass_gates),
-        ]
 
     def _sizes(self) -> Sizes:
         table = self._table
@@ -335,269 +298,11 @@ class _Refresh:
     def _save_state(self) -> None:
         write_json(self._folder / STATE, self._state)
 
-    def _publish(self) -> dict[str, Any]:
-        facts = self._facts()
-        parts.seal(self._folder, facts)
+    def _publish(self, facts: dict[str, Any]) -> None:
+        parts.seal(self._folder, facts, self._state["files"])
         self._releases.adopt(self._folder, self._state["id"])
         self._releases.publish(self._state["id"])
         (self._releases.folder(self._state["id"]) / STATE).unlink()
-        return facts
-
-    def _facts(self) -> dict[str, Any]:
-        index = self._built_index
-        return {
-            "id": self._state["id"],
-            "created_at": time.time(),
-            "encoder": self._state["inputs"]["encoder"],
-            "index": index.description,
-            "collaborative": "+".join(self._state["models"]) or "none",
-            "counts": {"videos": len(self._videos), "embeddings": len(index), **self._state["counts"]},
-            "until_seq": self._state["until_seq"],
-            "newest_event_at": self._state.get("newest_event_at"),
-            **self._state["inputs"],
-            "gates": self._state["gates"],
-            "accepted": self._state["accepted"],
-            "cold_start": self._state["cold_start"],
-            "ranker": self._state["ranker"],
-            "held_back": self._state["held_back"],
-            "seconds": self._state["seconds"],
-            "memory_estimated": self._state["memory_estimated"],
-        }
-
-    # ---- The phases ----------------------------------------------------------------------------------------
-
-    def _write_videos(self) -> None:
-        videos = self._store.catalogue.ids(removed=False)
-        if not videos:
-            raise RefreshError("the catalogue is empty; add videos first (`watchnext videos add FOLDER`)")
-        parts.write_videos(self._folder, videos)
-
-    def _write_model(self, name: str) -> None:
-        try:
-            start = self._factors_so_far() if name == "collaborative" else None
-            model = fit_model(name, self._interactions, self._settings, self._folder / f".{name}", start)
-        except ArithmeticError as error:
-            raise GateError([Failure("finite", str(error))]) from error
-        shutil.rmtree(self._folder / f".{name}", ignore_errors=True)
-        if model is not None:
-            parts.write_model(self._folder, name, model)
-            self._state["models"].append(name)
-        if isinstance(model, LatentFactors) and len(model.items) >= SPARSE_FROM:
-            # Without any viewer a video has no factors, and nobody is led to it by them.
-            met = np.flatnonzero(model.items.any(axis=1))
-            viewers = _some_viewers(model, self._interactions)
-            parts.write_factor_index(self._folder, self._index_of(model.items[met], met, asked=viewers))
-
-    def _factors_so_far(self) -> np.ndarray | None:
-        """The factors (V, F) of the running release in the columns of this one, 0 for videos that it does not know."""
-        factors = self._running.models.get("collaborative") if self._running else None
-        if self._running is None or not isinstance(factors, LatentFactors) or self._running_knows_held_back:
-            return None
-        column_there = {name: column for column, name in enumerate(self._running.videos)}
-        there = np.fromiter((column_there.get(name, -1) for name in self._videos), np.int64, len(self._videos))
-        return np.where((there >= 0)[:, None], factors.items[there], np.float32(0))
-
-    def _write_popularity(self) -> None:
-        interactions = self._interactions
-        # Popularity is decayed to the newest event's time, but never to the future.
-        newest = min(float(interactions.time.max(initial=0.0)), time.time())
-        parts.write_popularity(
-            self._folder,
-            measure_popularity(interactions, newest, self._settings.popularity),
-            interactions.audience(),
-        )
-        self._state["newest_event_at"] = newest if len(interactions.time) else None
-        self._state["counts"] = {
-            "viewers": len(np.unique(self._everybody.viewer)),
-            "interactions": int((self._everybody.signal > 0).sum()),
-        }
-        self._state["held_back"] = self._share_held_back
-
-    def _write_index(self) -> None:
-        if self._table is not None:
-            try:
-                self._table.verify()
-            except CorruptFileError as error:
-                raise GateError([Failure("checksums", str(error))]) from error
-        self._refuse_lost_embeddings()
-        parts.write_index(self._folder, self._built_index)
-
-    def _refuse_lost_embeddings(self) -> None:
-        """Videos that count as encoded must have their vectors, or a lost folder would silently empty the lists."""
-        encoder = self._state["inputs"]["encoder"]
-        encoded = self._store.catalogue.encoded_ids(None if encoder == NO_ENCODER else encoder)
-        here = 0 if self._table is None else int((self._table.rows_of(encoded) >= 0).sum())
-        least = self._settings.gates.embedded
-        if here < least * len(encoded):
-            self._hold_against(
-                [
-                    Failure(
-                        "embeddings",
-                        f"{here} of {len(encoded)} encoded videos have a vector,"
-                        f" {least:.0%} are needed; run `watchnext embed`, which encodes the others again",
-                    )
-                ]
-            )
-
-    def _write_cold_start(self) -> None:
-        factors = parts.read_model(self._folder, "collaborative")
-        self._state["cold_start"] = None
-        if isinstance(factors, LatentFactors):
-            audience = self._interactions.audience()
-            choices = self._settings.cold_start
-            young = self._young_part_of_running("cold_start", choices.keep_hours)
-            like = self._running.cold_start if self._running is not None and young is not None else None
-            fitted = fit_cold_start(self._view, LiveIndex(self._built_index), factors, audience, choices, like)
-            if fitted is not None:
-                parts.write_cold_start(self._folder, fitted)
-                at = young["trained_at"] if young is not None and like is not None else time.time()
-                self._state["cold_start"] = {"trust": fitted.trust, "trained_at": at}
-
-    def _write_ranker(self) -> None:
-        """A ranker, where there is enough to learn from and it is better than the fusion on what it has not seen."""
-        choices, interactions = self._settings.ranker, self._interactions
-        if self._take_over_ranker():
-            return
-        self._state["ranker"] = {"serves": False}
-        # The past cannot be asked with models that are not fitted for it: no ranker would serve beside them.
-        if not choices.enabled or any(name not in QUICK for name in self._state["models"]):
-            return
-        windows = rolling_windows(interactions, choices)
-        if most_requests(windows, interactions) < choices.min_groups:
-            return
-        some = interactions.of_some_viewers(choices.viewers_fitted)
-        found = (
-            past_requests(window, number, some, self._view, self._built_index, self._settings, interactions)
-            for number, window in enumerate(windows)
-        )
-        past = [requests for requests in found if requests is not None]
-        if not past:
-            return
-        shown = self._shown_requests([window.start for window in windows])
-        trained = train_ranker(PastRequests.together(past), FEATURES, choices, shown=shown)
-        if trained is None:
-            return
-        ranker, comparison = trained
-        self._state["ranker"] = {
-            "serves": comparison.trees_are_better,
-            "trained_at": time.time(),
-            **asdict(comparison),
-        }
-        if comparison.trees_are_better:
-            parts.write_ranker(self._folder, ranker)
-
-    def _take_over_ranker(self) -> bool:
-        """Takes over the running release's ranker, or that none was better, while it is young; whether it did."""
-        running = self._running
-        trained = self._young_part_of_running("ranker", self._settings.ranker.keep_hours)
-        if running is None or trained is None:
-            return False
-        readable = running.ranker is not None and running.ranker.names == FEATURES
-        if trained["serves"] and not readable:
-            return False
-        if trained["serves"] and running.ranker is not None:
-            parts.write_ranker(self._folder, running.ranker)
-        self._state["ranker"] = trained
-        return True
-
-    def _young_part_of_running(self, name: str, keep_hours: float) -> dict[str, Any] | None:
-        """What the running release says of one of its parts, where that was found for the same settings and encoder, in
-        the last hours, and without viewers who are held back now; else None."""
-        running = self._running
-        if running is None or self._running_knows_held_back:
-            return None
-        if any(running.manifest[key] != self._state["inputs"][key] for key in ("settings", "encoder")):
-            return None
-        facts: dict[str, Any] = running.manifest[name] or {}
-        return facts if time.time() - facts.get("trained_at", 0.0) < keep_hours * 3600 else None
-
-    def _shown_requests(self, window_starts: Sequence[float]) -> PastRequests | None:
-        """What came of lists that were shown, once all that counts as their doing has happened."""
-        choices = self._settings.ranker
-        horizon_s = choices.exposure_hours * 3600
-        lists = self._store.exposures.with_features(FEATURES, self._state["frozen_at"] - horizon_s, choices.exposures)
-        if len(lists) == 0:
-            return None
-        impressions = self._store.events.impressions(float(lists.shown_at.min()))
-        return shown_requests(lists, impressions, self._interactions, self._view, window_starts, horizon_s)
-
-    def _pass_gates(self) -> None:
-        """The finished release is read as a server would read it, and measured."""
-        parts.seal(self._folder, {"id": self._state["id"], "created_at": 0.0, "encoder": self._encoder})
-        built = parts.load_release(self._folder)
-        (self._folder / parts.MANIFEST).unlink()
-        bounds, measured = self._settings.gates, self._state["gates"]
-        for path in sorted(self._folder.glob("*.npy")):
-            values = np.load(path, mmap_mode="r", allow_pickle=False)
-            if values.dtype.kind == "f" and not np.isfinite(values).all():
-                raise GateError([Failure("finite", f"{path.stem} hold numbers that are not finite")])
-        failures: list[Failure] = []
-        for name, index, matrix, asked in self._searched(built):
-            measured[name] = found = recall(index, matrix, asked, min(RECALL_AT, len(index)))
-            if found < bounds.recall and name == "recall":
-                failures.append(
-                    Failure("recall", f"{found:.4f} of the exact neighbours are found, {bounds.recall} are needed")
-                )
-            elif found < bounds.recall:
-                # Among videos that hardly anybody met it is noise; what lists lose is for the gate of quality.
-                log.warning("%s is %.4f, below %.2f", name, found, bounds.recall)
-        if self._running is not None:
-            here = {"videos": len(built.videos), "embeddings": len(built.index), **self._state["counts"]}
-            failures += size_failures(here, self._running.manifest["counts"], bounds.least_size)
-            compared = self._compared_with(self._running, built)
-            if compared is not None:
-                measured["quality"] = asdict(compared)
-                failures += quality_failures(compared, bounds)
-        self._hold_against(failures)
-
-    def _hold_against(self, failures: Sequence[Failure]) -> None:
-        """Raises GateError for those that nobody has accepted beforehand."""
-        refused = [failure for failure in failures if failure.gate not in self._accept]
-        if refused:
-            raise GateError(refused)
-        for failure in failures:
-            log.warning("%s; accepted", failure)
-        self._state["accepted"] += map(str, failures)
-
-    def _searched(self, built: Release) -> Iterator[tuple[str, VectorIndex, np.ndarray, np.ndarray]]:
-        """(name of the measure, index, what it was built from, what it is asked for) of each that is approximate."""
-        if self._vectors is None or built.index.kind == "flat":
-            self._state["gates"]["recall"] = 1.0
-        else:
-            some = np.random.default_rng(1).choice(len(self._vectors), min(ASKED, len(self._vectors)), replace=False)
-            yield "recall", built.index, self._vectors, self._vectors[np.sort(some)]
-        factors = built.models.get("collaborative")
-        if built.factor_index is not None and isinstance(factors, LatentFactors):
-            viewers = _some_viewers(factors, self._interactions, seed=1)
-            yield "factor_recall", built.factor_index, factors.items[built.factor_index.ids], viewers
-
-    def _compared_with(self, running: Release, built: Release) -> Comparison | None:
-        """Both releases, each with the settings that it was made with, on viewers whom neither has learned from."""
-        share = min(self._share_held_back, running.manifest.get("held_back", 0.0))
-        names = self._everybody.viewers
-        unseen = self._everybody.take(held_back(names, share)[self._everybody.viewer]) if share else None
-        if unseen is None or len(unseen) == 0:
-            return None
-        try:
-            settings = RecommenderSettings.model_validate(running.manifest["settings"])
-        except ValidationError:
-            settings = self._settings
-        new = Engine(built, self._view, self._settings)
-        known = all(name in self._view.column_of for name in running.videos)
-        view = self._view.in_columns(running.videos) if known else CatalogueView.load(self._store, running.videos)
-        there = Engine(running, view, settings).with_newest_videos(self._store.catalogue, self._embeddings)
-        return compare(new, there, unseen, self._settings)
-
-    # ---- What several phases need --------------------------------------------------------------------------
-
-    @cached_property
-    def _videos(self) -> list[str]:
-        videos: list[str] = orjson.loads((self._folder / "videos.json").read_bytes())
-        return videos
-
-    @cached_property
-    def _column_of(self) -> dict[str, int]:
-        return {name: column for column, name in enumerate(self._videos)}
 
     @cached_property
     def _running(self) -> Release | None:
@@ -608,78 +313,10 @@ class _Refresh:
             log.info("nothing to begin with and to compare with: %s", error)
             return None
 
-    @cached_property
-    def _everybody(self) -> Interactions:
-        """What viewers did until the run began, in the columns of this release."""
-        return load_interactions(self._store, self._state["until_seq"], self._digest).in_columns(self._videos)
-
-    @cached_property
-    def _share_held_back(self) -> float:
-        """That of the running release while it is about as large as one would choose now, so that it stays the same."""
-        wanted = self._settings.gates.share_held_back(len(self._everybody.viewers))
-        there = self._running.manifest.get("held_back", 0.0) if self._running else 0.0
-        return there if 0.8 * there <= wanted <= 1.25 * there else wanted
-
-    @property
-    def _running_knows_held_back(self) -> bool:
-        """Whether the running release has learned from viewers who are held back now: nothing may begin with it."""
-        return self._running is not None and self._share_held_back > self._running.manifest.get("held_back", 0.0)
-
-    @cached_property
-    def _interactions(self) -> Interactions:
-        """What is learned from: what everybody did but those who are held back."""
-        everybody = self._everybody
-        if not self._share_held_back:
-            return everybody
-        return everybody.take(~held_back(everybody.viewers, self._share_held_back)[everybody.viewer])
-
-    @cached_property
-    def _view(self) -> CatalogueView:
-        return CatalogueView.load(self._store, self._videos)
-
-    @property
-    def _encoder(self) -> str:
-        return str(self._state["inputs"]["encoder"])
-
-    @cached_property
-    def _rows(self) -> np.ndarray:
-        """Which rows (n,) int64 of the embedding table are of videos of this release, in the order of its columns."""
-        if self._table is None:
-            return np.zeros(0, np.int64)
-        rows = self._table.rows_of(self._videos)
-        return rows[rows >= 0]
-
-    @cached_property
-    def _vectors(self) -> np.ndarray | None:
-        """(n, D) float32, in the order of the columns; None where there are none."""
-        if self._table is None or len(self._rows) == 0:
-            return None
-        in_order = len(self._rows) == len(self._table) and bool((self._rows == np.arange(len(self._rows))).all())
-        return self._table.matrix if in_order else self._table.matrix[self._rows]
-
-    @cached_property
-    def _built_index(self) -> VectorIndex:
-        if "index" in self._state["done"]:
-            return parts.read_index(self._folder)
-        if self._table is None or self._vectors is None:
-            return VectorIndex.build(np.zeros((0, 1), np.float32))
-        names = self._table.ids[self._rows]
-        columns = np.fromiter((self._column_of[name] for name in names), np.int64, len(names))
-        same_encoder = self._running is not None and self._running.manifest["encoder"] == self._encoder
-        before = self._running.index if self._running is not None and same_encoder else None
-        return self._index_of(self._vectors, columns, before=before)
-
-    def _index_of(
-        self,
-        matrix: np.ndarray,
-        ids: np.ndarray | None = None,
-        asked: np.ndarray | None = None,
-        before: VectorIndex | None = None,
-    ) -> VectorIndex:
-        try:
-            return VectorIndex.build(matrix, ids, self._settings.index, asked, before)
-        except ValueError as error:
-            raise RefreshError(str(error)) from error
+    def _building(self, state: dict[str, Any]) -> Building:
+        return Building(
+            self._store, self._home, self._settings, self._accept, self._folder, state, self._table, self._running
+        )
 
 
 def _table_to_serve(store: Store, home: Home) -> EmbeddingTable | None:
@@ -705,15 +342,6 @@ def _table_to_serve(store: Store, home: Home) -> EmbeddingTable | None:
                 most,
             )
     return max(tables, key=lambda table: (covered[table.encoder_id], last[table.encoder_id]), default=None)
-
-
-def _some_viewers(factors: LatentFactors, interactions: Interactions, seed: int = 0) -> np.ndarray:
-    """The factors (n, F) float32 of viewers drawn by chance: what the index of the factors will be asked for."""
-    positives = interactions.positives()
-    known = np.flatnonzero(np.diff(positives.indptr))
-    drawn = np.random.default_rng(seed).permutation(known)[:ASKED]
-    entries = [slice(*positives.indptr[viewer : viewer + 2]) for viewer in drawn.tolist()]
-    return np.stack([factors.fold_in(positives.indices[each], positives.data[each]) for each in entries])
 
 
 def _read_state(path: Path) -> dict[str, Any]:

@@ -110,7 +110,11 @@ def write_popularity(folder: Path, popularity: Popularity, viewers: np.ndarray) 
 
 def load_release(folder: Path) -> Release:
     """Reads a release after checking every file against its manifest. Raises CorruptFileError."""
-    manifest = verify_release(folder)
+    return read_release(folder, verify_release(folder))
+
+
+def read_release(folder: Path, manifest: dict[str, Any]) -> Release:
+    """Reads the files of a release that were checked, or have just been written, as they are."""
     popularity, cold_start = _read_arrays(folder, "popularity"), _read_arrays(folder, "cold_start")
     models = {name: read_model(folder, name) for name in KINDS}
     return Release(
@@ -127,14 +131,18 @@ def load_release(folder: Path) -> Release:
     )
 
 
-def seal(folder: Path, facts: dict[str, Any]) -> None:
-    """Writes the manifest of a finished release folder: `facts` and the checksum of every file."""
-    files = {
+def checksums(folder: Path) -> dict[str, dict[str, Any]]:
+    """SHA-256 and size of every file of a release that is not sealed yet, by name."""
+    return {
         path.name: {"sha256": sha256_of(path), "bytes": path.stat().st_size}
         for path in sorted(folder.iterdir())
         if path.is_file() and path.name != MANIFEST and not path.name.startswith(".")
     }
-    write_json(folder / MANIFEST, {"format": FORMAT, **facts, "files": files})
+
+
+def seal(folder: Path, facts: dict[str, Any], files: Mapping[str, dict[str, Any]]) -> None:
+    """Writes the manifest of a finished release folder: `facts` and the checksums of its files."""
+    write_json(folder / MANIFEST, {"format": FORMAT, **facts, "files": dict(files)})
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

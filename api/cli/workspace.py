@@ -61,7 +61,7 @@ def known_problems() -> tuple[type[Exception], ...]:
     from embedder.encoders import EncoderError
     from embedder.isolation import WorkerStartError
     from embedder.labels import TooFewLabelsError
-    from recommender.refresh import RefreshError
+    from recommender.building import RefreshError
     from recommender.release import ReleaseError
 
     return (

@@ -10,9 +10,10 @@ from data.embeddings import EmbeddingTable
 from data.home import Home
 from data.schema import MediaFacts, Video
 from data.store import Store
+from recommender.building import Building
 from recommender.engine import Engine, query_now
 from recommender.profile import nobody
-from recommender.refresh import _Refresh, refresh
+from recommender.refresh import refresh
 from tests.recommender.small_world import ENCODER, NOW, SETTINGS, add_encoded, fill
 
 
@@ -35,9 +36,9 @@ def meanwhile(monkeypatch: pytest.MonkeyPatch, store: Store, home: Home) -> list
     what is put into the list is called."""
     then: list[Callable[[], object]] = []
     store.catalogue.upsert([Video(id="waiting", media_path="/waiting.mp4")])
-    finish = _Refresh._pass_gates
+    finish = Building._pass_gates
 
-    def pass_gates(self: _Refresh) -> None:
+    def pass_gates(self: Building) -> None:
         add_encoded(store, home, "new", like="space-3", published_at=NOW)
         table = EmbeddingTable.create(home.embeddings, ENCODER, 8)
         table.append(["waiting", "space-0"], table.matrix[table.rows_of(["sports-1", "cooking-0"])])
@@ -48,7 +49,7 @@ def meanwhile(monkeypatch: pytest.MonkeyPatch, store: Store, home: Home) -> list
             call()
         finish(self)
 
-    monkeypatch.setattr(_Refresh, "_pass_gates", pass_gates)
+    monkeypatch.setattr(Building, "_pass_gates", pass_gates)
     return then
 
 

@@ -107,7 +107,8 @@ def give_poor_index(home: Home) -> None:
     release = parts.load_release(folder)
     _, matrix = release.index.vectors(release.index.ids)
     parts.write_index(folder, VectorIndex.build(matrix, release.index.ids, POOR))
-    parts.seal(folder, {name: value for name, value in release.manifest.items() if name not in ("format", "files")})
+    facts = {name: value for name, value in release.manifest.items() if name not in ("format", "files")}
+    parts.seal(folder, facts, parts.checksums(folder))
 
 
 @contextmanager

@@ -52,6 +52,17 @@ def test_what_is_stored_predicts_the_same(world: tuple) -> None:
     assert (again.vocabulary.labels, again.trust) == (fitted.vocabulary.labels, fitted.trust)
 
 
+def test_what_did_best_for_an_earlier_map_is_kept(world: tuple) -> None:
+    view, index, factors, viewers = world
+    fixed = fit_cold_start(view, index, factors, viewers, ContentMapSettings(regularization=0.3, bandwidth=0.6))
+    free = fit_cold_start(view, index, factors, viewers)
+    alike = fit_cold_start(view, index, factors, viewers, like=ColdStart.from_arrays(fixed.arrays()))
+    for each in (fixed, alike):
+        assert (each.content_map.regularization, each.content_map.bandwidth) == (0.3, 0.6)
+    assert free.content_map.regularization != 0.3
+    np.testing.assert_allclose(alike.reference, fixed.reference, rtol=1e-5)
+
+
 def test_labels_that_came_after_the_fit_are_passed_over(world: tuple) -> None:
     view, index, factors, viewers = world
     fitted = fit_cold_start(view, index, factors, viewers)

@@ -7,10 +7,11 @@ from hypothesis import strategies as st
 
 from data.home import Home
 from data.store import Store
+from recommender.building import GateError
 from recommender.engine import Engine
 from recommender.gate_settings import GateSettings
 from recommender.gates import Comparison, held_back, quality_failures, size_failures
-from recommender.refresh import GateError, refresh
+from recommender.refresh import refresh
 from recommender.release import Releases
 from recommender.settings import RecommenderSettings
 from tests.recommender.small_world import SETTINGS, watch

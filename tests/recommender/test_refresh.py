@@ -16,18 +16,19 @@ from data.home import Home
 from data.schema import Event, MediaFacts, Video
 from data.store import Store
 from recommender import room
+from recommender.building import GateError, RefreshError
 from recommender.engine import Engine, query_now
 from recommender.fitting import FITS
 from recommender.pipeline.sources.settings import SourcesSettings
 from recommender.pipeline.stages import Query
-from recommender.refresh import GateError, RefreshError, plan_refresh, refresh
+from recommender.refresh import plan_refresh, refresh
 from recommender.release import Releases, verify_release
 from recommender.room import Sizes, memory_needed, room_for
 from recommender.settings import RecommenderSettings
 from tests.recommender.small_world import DIES_AT_A_WRITE, DIM, ENCODER, NOW, SETTINGS, fill, watch
 
 MODELS = [name.replace("_", " ") for name in FITS]
-PHASES = ["catalogue", *MODELS, "popularity", "index", "cold start", "ranker", "gates"]
+PHASES = ["catalogue", "events", *MODELS, "popularity", "index", "cold start", "ranker", "gates"]
 
 
 def serves(home: Home, store: Store, release_id: str) -> bool:
@@ -374,6 +375,16 @@ def test_a_young_ranker_is_taken_over_while_it_would_be_asked_alike(store: Store
     assert other["serves"] and other["trained_at"] > first["trained_at"]
     anew = refresh(store, home, popular_only(trees=10, keep_hours=0.0)).facts["ranker"]
     assert anew["trained_at"] > other["trained_at"]
+
+
+def test_what_did_best_for_cold_starts_is_looked_for_once_a_day(world: Store, home: Home) -> None:
+    first = refresh(world, home, SETTINGS).facts["cold_start"]
+    watch(world, "later", ["space-3"])
+    again = refresh(world, home, SETTINGS).facts["cold_start"]
+    assert again["trained_at"] == first["trained_at"]
+    at_once = SETTINGS.model_copy(update={"cold_start": SETTINGS.cold_start.model_copy(update={"keep_hours": 0.0})})
+    assert refresh(world, home, at_once).facts["cold_start"]["trained_at"] > first["trained_at"]
+    assert refresh(world, home, at_once).facts["cold_start"]["trained_at"] > again["trained_at"]
 
 
 # ---- Beforehand ------------------------------------------------------------------------------------------------
