@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import (
     BaseModel,
@@ -157,8 +157,43 @@ class VideoRecord(Video):
     @property
     def shown_labels(self) -> list[str]:
         """The owner's labels; where there are none, what the label head is sure of, surest first."""
-        sure = [name for name, confidence in self.predicted_labels.items() if confidence >= SURE_FROM]
-        return self.labels or sorted(sure, key=lambda name: -self.predicted_labels[name])
+        return self.labels or _surest(self.predicted_labels)
+
+
+class Listing(NamedTuple):
+    """What lists are made from of a catalogue entry: some fields of its `VideoRecord`, much sooner read."""
+
+    id: str
+    number: int
+    title: str
+    description: str
+    tags: list[str]
+    labels: list[str]
+    predicted_labels: dict[str, float]
+    duration_s: float | None
+    published_at: float | None
+    available_from: float | None
+    available_until: float | None
+    regions: list[str]
+    rating: int | None
+    creator: str | None
+    series: str | None
+    episode: int | None
+    content_hash: str | None
+    hidden: bool
+    state: VideoState
+    encoder_id: str | None
+    created_at: float
+
+    @property
+    def shown_labels(self) -> list[str]:
+        """As of the record."""
+        return self.labels or _surest(self.predicted_labels)
+
+
+def _surest(predicted: dict[str, float]) -> list[str]:
+    sure = [name for name, confidence in predicted.items() if confidence >= SURE_FROM]
+    return sorted(sure, key=lambda name: -predicted[name])
 
 
 # ---- Events ------------------------------------------------------------------------------------------------

@@ -5,13 +5,15 @@ request. Videos that came after the release have their columns behind it (`with_
 """
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from operator import attrgetter
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 
-from data.schema import RuleRecord, VideoRecord, VideoState
+from data.schema import Listing, RuleRecord, VideoRecord, VideoState
 from data.store import Store
 from recommender.words import NO_WORD, WORDS_KEPT, word_codes
 
@@ -98,7 +100,8 @@ class CatalogueView:
         view.version = view.opened = store.catalogue.version()
         view.rules = store.rules.list()
         with view._changing():
-            view._take(store.catalogue.all(), news_of_known=False)
+            for batch in store.catalogue.listings():
+                view._take(batch, news_of_known=False)
         return view
 
     def update(self, store: Store) -> None:
@@ -314,60 +317,68 @@ class CatalogueView:
         finally:
             self._generation += 1
 
-    def _take(self, records: Iterable[VideoRecord], news_of_known: bool = True) -> bool:
+    def _take(self, records: Sequence[Listing | VideoRecord], news_of_known: bool = True) -> bool:
         """Takes records over; whether one may be shown now where it might not before."""
-        opened = False
-        for record in records:
-            column = self.column_of.get(record.id)
-            media = hash((record.encoder_id, record.content_hash, record.state))
-            if column is None:
-                self._news.add(record.id)
-                continue
-            if news_of_known and record.state == VideoState.READY and media != self._media[column]:
-                self._news.add(record.id)
-            self._media[column] = media
-            before = self._limits(column)
-            self.numbers[column] = record.number
-            self._remember_number(record.number, column)
-            self.shown[column] = not record.hidden and record.state != VideoState.FAILED
-            self.available_from[column] = -np.inf if record.available_from is None else record.available_from
-            self.available_until[column] = np.inf if record.available_until is None else record.available_until
-            self._available = (np.inf, -np.inf, self._available[2])
-            self.rating[column] = record.rating or 0
-            self.published_at[column] = np.nan if record.published_at is None else record.published_at
-            self.created_at[column] = record.created_at
-            self.duration_s[column] = np.nan if record.duration_s is None else record.duration_s
-            self.creator[column] = self._coded("creator", record.creator)
-            self.series[column] = self._coded("series", record.series)
-            self.episode[column] = -1 if record.episode is None else record.episode
-            if record.series is not None:
-                self._by_series = None
-            content = -1 if record.content_hash is None else int(record.content_hash[:15], 16)
-            if content != self.content[column]:
-                self.content[column] = content
-                self._duplicate_group = None
-            self.titles[column] = record.title
-            self.word_codes[column] = word_codes([*record.tags, record.title, record.description])
-            self._set_countries(column, record.regions)
-            self._set_labels(column, record.shown_labels)
-            opened |= bool(self.shown[column]) and self._limits(column) != before
-        return opened
+        places = [self.column_of.get(record.id, -1) for record in records]
+        self._news.update(record.id for record, place in zip(records, places, strict=True) if place < 0)
+        known = [record for record, place in zip(records, places, strict=True) if place >= 0]
+        if not known:
+            return False
+        columns = np.array([place for place in places if place >= 0])
 
-    def _limits(self, column: int) -> tuple[object, ...]:
-        """All that decides whether a video may be shown to somebody."""
-        countries = tuple(name for name, mask in self._in_country.items() if mask[column])
-        arrays = (self.shown, self.available_from, self.available_until, self.rating)
-        return (*(array[column].item() for array in arrays), countries)
+        def of_each(value: Callable[[Listing | VideoRecord], Any], kind: type) -> np.ndarray:
+            return np.fromiter(map(value, known), kind, len(known))
+
+        media = of_each(lambda record: hash((record.encoder_id, record.content_hash, record.state)), np.int64)
+        if news_of_known:
+            encoded_anew = media != self._media[columns]
+            encoded_anew &= of_each(lambda record: record.state == VideoState.READY, np.bool_)
+            self._news.update(known[row].id for row in np.flatnonzero(encoded_anew))
+        self._media[columns] = media
+        # Countries that are new have had no videos.
+        for name in dict.fromkeys(name for record in known for name in record.regions):
+            self._in_country.setdefault(name, np.zeros(len(self.videos), bool))
+        before = self._limits(columns)
+        self.shown[columns] = of_each(lambda record: not record.hidden and record.state != VideoState.FAILED, np.bool_)
+        for name in ("available_from", "available_until", "published_at", "created_at", "duration_s", "episode"):
+            _, unknown = _ARRAYS[name]
+            values = map(attrgetter(name), known)
+            getattr(self, name)[columns] = [unknown if value is None else value for value in values]
+        self._available = (np.inf, -np.inf, self._available[2])
+        self.rating[columns] = of_each(lambda record: record.rating or 0, np.int16)
+        self.creator[columns] = of_each(lambda record: self._coded("creator", record.creator), np.int32)
+        self.series[columns] = of_each(lambda record: self._coded("series", record.series), np.int32)
+        if (self.series[columns] >= 0).any():
+            self._by_series = None
+        self._set_numbers(columns, of_each(attrgetter("number"), np.int64))
+        content = of_each(lambda record: int((record.content_hash or "-1")[:15], 16), np.int64)
+        if (content != self.content[columns]).any():
+            self.content[columns] = content
+            self._duplicate_group = None
+        self.word_codes[columns] = [word_codes([*record.tags, record.title, record.description]) for record in known]
+        self._set_countries(columns, known)
+        for column, record in zip(columns.tolist(), known, strict=True):
+            self.titles[column] = record.title
+            self._set_labels(column, record.shown_labels)
+        changed = np.any([now != then for now, then in zip(self._limits(columns), before, strict=True)], axis=0)
+        return bool((self.shown[columns] & changed).any())
+
+    def _limits(self, columns: np.ndarray) -> list[np.ndarray]:
+        """All that decides whether videos may be shown to somebody, (n,) each."""
+        arrays = (self.shown, self.available_from, self.available_until, self.rating, *self._in_country.values())
+        return [array[columns] for array in arrays]
 
     def _coded(self, kind: str, name: str | None) -> int:
         codes = self._code_of[kind]
         return -1 if name is None else codes.setdefault(name, len(codes))
 
-    def _remember_number(self, number: int, column: int) -> None:
-        if number >= len(self._column_of_number):
-            more = np.full(max(number + 1, 2 * len(self._column_of_number)) - len(self._column_of_number), -1, np.int32)
+    def _set_numbers(self, columns: np.ndarray, numbers: np.ndarray) -> None:
+        self.numbers[columns] = numbers
+        there, needed = len(self._column_of_number), int(numbers.max()) + 1
+        if needed > there:
+            more = np.full(max(needed, 2 * there) - there, -1, np.int32)
             self._column_of_number = np.concatenate([self._column_of_number, more])
-        self._column_of_number[number] = column
+        self._column_of_number[numbers] = columns
 
     def _set_labels(self, column: int, names: list[str]) -> None:
         if names != self.labels[column]:
@@ -381,9 +392,14 @@ class CatalogueView:
             self._with_label = {}
             self._label_matrix = None
 
-    def _set_countries(self, column: int, names: Sequence[str]) -> None:
-        for name in names:
-            self._in_country.setdefault(name, np.zeros(len(self.videos), bool))
+    def _set_countries(self, columns: np.ndarray, records: Sequence[Listing | VideoRecord]) -> None:
+        rows: dict[str, list[int]] = {name: [] for name in self._in_country}
+        for row, record in enumerate(records):
+            for name in record.regions:
+                rows[name].append(row)
         for name, mask in self._in_country.items():
-            mask[column] = name in names
-        self._everywhere[column] = not names
+            # At once: a request that looks meanwhile must not find them nowhere.
+            licensed = np.zeros(len(columns), bool)
+            licensed[rows[name]] = True
+            mask[columns] = licensed
+        self._everywhere[columns] = [not record.regions for record in records]

@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from pathlib import Path
 
+import orjson
 import sqlalchemy as sa
 from filelock import FileLock
 
@@ -147,10 +148,10 @@ def _engine(url: str) -> sa.Engine:
         url = "postgresql+psycopg://" + url.split("://", 1)[1]
     parsed = sa.make_url(url)
     if parsed.get_backend_name() != "sqlite":
-        return sa.create_engine(parsed, pool_pre_ping=True)
+        return sa.create_engine(parsed, pool_pre_ping=True, json_deserializer=orjson.loads)
     if parsed.database:
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = sa.create_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000})
+    engine = sa.create_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000}, json_deserializer=orjson.loads)
     # SQLAlchemy's documented recipe: the driver must not begin transactions by itself, or a reader
     # that turns writer fails with "database is locked" instead of waiting.
     sa.event.listen(engine, "connect", _configure_sqlite)

@@ -11,11 +11,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from data.schema import MediaFacts, Video, VideoRecord, VideoState
+from data.schema import Listing, MediaFacts, Video, VideoRecord, VideoState
 from data.store.tables import counters, videos
 from data.store.writing import insert_into, next_numbers, next_version, writing
 
 BATCH = 500
+LISTED_AT_ONCE = 10_000
 MAX_ATTEMPTS = 3
 #: Claims that may end with the death of their holder: more than one, because most deaths are not the video's fault.
 MAX_CLAIMS = 10
@@ -162,6 +163,20 @@ class Catalogue:
         while batch := self.page(after, BATCH, state):
             yield from batch
             after = batch[-1].id
+
+    def listings(self) -> Iterator[list[Listing]]:
+        """Every video, in the order of the ids, a batch at a time."""
+        columns = [videos.c[name] for name in Listing._fields]
+        state = Listing._fields.index("state")
+        after = ""
+        while True:
+            query = sa.select(*columns).where(videos.c.removed.is_(False), videos.c.id > after)
+            with self._engine.connect() as connection:
+                rows = connection.execute(query.order_by(videos.c.id).limit(LISTED_AT_ONCE)).all()
+            if not rows:
+                return
+            after = rows[-1].id
+            yield [Listing._make((*row[:state], VideoState(row[state]), *row[state + 1 :])) for row in rows]
 
     def ids(self, removed: bool = True) -> list[str]:
         """The ids of all videos in their order, by default removed ones too: events may refer to any of them."""

@@ -16,7 +16,7 @@ from tests.recommender.small_world import DIM, ENCODER, SETTINGS
 SPARSE = ("data", "indices", "indptr", "shape")
 ARRAYS = {
     "cold_start": ("labels", "reference", "words", *(f"map.{name}" for name in (
-        "coefficients", "facts", "intercept", "mean.labels", "mean.looks", "mean.words", "per_square", "places",
+        "coefficients", "facts", "intercept", "mean.labels", "mean.looks", "mean.words", "reach", "places",
         "scale.labels", "scale.looks", "scale.words", "whitening",
     ))),
     "collaborative": ("alpha", "items", "regularization"),
