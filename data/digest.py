@@ -110,19 +110,33 @@ class Digest:
     @classmethod
     def load(cls, path: Path) -> Self | None:
         """None where there is no file, or none that this version can read; its own checksums are verified."""
-        if not path.exists():
-            return None
-        try:
-            with np.load(path, allow_pickle=False) as stored:
-                facts: dict[str, Any] = orjson.loads(stored["facts"].tobytes())
-                if facts["format"] != FORMAT:
-                    return None
-                rows = {name: stored[name] for name in ROWS}
-        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
-            log.warning("%s is damaged, the whole log is read: %s", path, error)
-            return None
-        lists = {name: tuple(facts[name]) for name in ("viewers", "videos", "countries", "mark")}
-        return cls(rows=rows, until_seq=facts["until_seq"], **lists)
+        stored = _read(path, ROWS)
+        return None if stored is None else cls(rows=stored[1], **stored[0])
+
+
+def _read(path: Path, rows: Iterable[str]) -> tuple[dict[str, Any], dict[str, np.ndarray]] | None:
+    """All of a digest but its rows, and some of these."""
+    if not path.exists():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            facts: dict[str, Any] = orjson.loads(stored["facts"].tobytes())
+            if facts.pop("format") != FORMAT:
+                return None
+            lists = {name: tuple(facts[name]) for name in ("viewers", "videos", "countries", "mark")}
+            return facts | lists, {name: stored[name] for name in rows}
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        log.warning("%s is damaged, the whole log is read: %s", path, error)
+        return None
+
+
+def about_as_large(store: Store, kept: Path) -> tuple[int, int]:
+    """(events, viewers) of the log; without counting again what a file counts that keeps it, and so not exactly."""
+    before = _read(kept, ())
+    if before is None:
+        return store.events.count(), store.events.count_viewers()
+    facts, _ = before
+    return facts["mark"][0] + store.events.last_seq() - facts["until_seq"], len(facts["viewers"])
 
 
 def digest_of(store: Store, until_seq: int | None = None, kept: Path | None = None) -> Digest:

@@ -106,8 +106,7 @@ def _interactions_of(digest: Digest) -> Interactions:
         place = np.maximum.reduceat(rows["place"], begins)
         sizes = np.diff(begins, append=len(rows["place"]))
         last_logged = np.flatnonzero(rows["place"] == np.repeat(place, sizes))
-    # Of two pairs with the same last time the one that was logged later is the later one.
-    order = np.lexsort((place, newest))
+    order = _in_order(newest, place)
     return Interactions(
         viewers=_names(digest.viewers),
         videos=_names(digest.videos),
@@ -119,6 +118,15 @@ def _interactions_of(digest: Digest) -> Interactions:
         first=oldest[order],
         countries=digest.countries,
     )
+
+
+def _in_order(time: np.ndarray, place: np.ndarray) -> np.ndarray:
+    """Rows by (n,) times, those of the same time by their places (n,) in the log, of which each is there once."""
+    by_place = np.full(int(place.max(initial=-1)) + 1, -1, np.int64)
+    by_place[place] = np.arange(len(place))
+    by_place = by_place[by_place >= 0]
+    # A log is nearly in the order of time, which this sort is quick with.
+    return by_place[np.argsort(time[by_place], kind="stable")]
 
 
 def _names(names: Sequence[str]) -> np.ndarray:

@@ -22,6 +22,7 @@ import numpy as np
 import orjson
 from filelock import FileLock, Timeout
 
+from data.digest import about_as_large
 from data.embeddings import EmbeddingTable
 from data.files import CorruptFileError, write_json
 from data.home import Home
@@ -236,10 +237,11 @@ class _Refresh:
 
     def _sizes(self) -> Sizes:
         table = self._table
+        events, viewers = about_as_large(self._store, self._home.digest)
         return Sizes(
             videos=sum(self._store.catalogue.counts().values()),
-            events=self._store.events.count(),
-            viewers=self._store.events.count_viewers(),
+            events=events,
+            viewers=viewers,
             embeddings=len(table) if table is not None else 0,
             dim=table.dim if table is not None else 0,
         )
