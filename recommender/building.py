@@ -144,8 +144,7 @@ class Building:
             parts.write_model(self._folder, name, model)
             self._state["models"].append(name)
         if isinstance(model, LatentFactors) and len(model.items) >= SPARSE_FROM:
-            # Without any viewer a video has no factors, and nobody is led to it by them.
-            met = np.flatnonzero(model.items.any(axis=1))
+            met = model.met
             viewers = _some_viewers(model, self._interactions)
             parts.write_factor_index(self._folder, self._index_of(model.items[met], met, asked=viewers))
 

@@ -47,6 +47,11 @@ class LatentFactors:
         # The cached part of every fold-in: all items count a little, only the watched ones need adding.
         self._gram = items.T @ items + regularization * np.eye(items.shape[1], dtype=np.float32)
 
+    @property
+    def met(self) -> np.ndarray:
+        """Columns (m,) int64 of the videos that anybody met: the others have factors of 0, which lead to nobody."""
+        return np.flatnonzero(self.items.any(axis=1))
+
     def fold_in(self, columns: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """A viewer's factors (F,) float32 from videos (h,) and their positive weights (h,).
 

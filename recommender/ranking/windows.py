@@ -15,9 +15,11 @@ from threadpoolctl import threadpool_limits
 from data.interactions import Interactions
 from data.progress import progress
 from recommender.catalogue_view import CatalogueView
+from recommender.collaborative import LatentFactors
 from recommender.engine import Engine
 from recommender.fitting import QUICK, fit_model
-from recommender.index import VectorIndex
+from recommender.index import IndexSettings, VectorIndex
+from recommender.pipeline.sources.history import SPARSE_FROM
 from recommender.pipeline.stages import Candidates, Query, Trace
 from recommender.popularity import measure_popularity
 from recommender.profile import profile_of_likes
@@ -170,11 +172,17 @@ def _release_of(
     settings: RecommenderSettings,
 ) -> Release:
     models = {name: fit_model(name, before, settings) for name in QUICK}
+    factors, factor_index = models["collaborative"], None
+    if isinstance(factors, LatentFactors) and len(view.videos) >= SPARSE_FROM:
+        # For so few questions an index of cells would take longer to build than it saves.
+        met = factors.met
+        factor_index = VectorIndex.build(factors.items[met], met, IndexSettings(exact_below=len(met) + 1))
     return Release(
         id="past",
         manifest={"encoder": NO_ENCODER},
         videos=view.videos,
         index=index,
+        factor_index=factor_index,
         popularity=measure_popularity(counted, now, settings.popularity),
         viewers=counted.audience(),
         models={name: model for name, model in models.items() if model is not None},

@@ -15,12 +15,14 @@ from data.embeddings import EmbeddingTable
 from data.home import Home
 from data.schema import Event, MediaFacts, Video
 from data.store import Store
-from recommender import room
+from recommender import building, room
 from recommender.building import GateError, RefreshError
 from recommender.engine import Engine, query_now
 from recommender.fitting import FITS
+from recommender.pipeline.sources import history
 from recommender.pipeline.sources.settings import SourcesSettings
 from recommender.pipeline.stages import Query
+from recommender.ranking import windows
 from recommender.refresh import plan_refresh, refresh
 from recommender.release import Releases, verify_release
 from recommender.room import Sizes, memory_needed, room_for
@@ -73,6 +75,27 @@ def test_events_about_removed_videos_do_no_harm(world: Store, home: Home) -> Non
     report = refresh(world, home, SETTINGS)
     assert report.facts["counts"]["videos"] == report.facts["counts"]["embeddings"] == 28
     assert serves(home, world, report.release_id)
+
+
+def test_in_a_large_catalogue_factors_are_searched_among_videos_that_somebody_met(
+    world: Store, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (building, history, windows):
+        monkeypatch.setattr(module, "SPARSE_FROM", 10)
+    world.catalogue.upsert(Video(id=name) for name in ("a-new-one", "one-more", "zoo"))
+    refresh(world, home, SETTINGS)
+    engine = Engine.open(home, world, SETTINGS)
+    met = {engine.videos[column] for column in engine.release.factor_index.ids}
+    assert met == set(engine.videos) - {"a-new-one", "one-more", "zoo"}
+
+    query = query_now(engine.profile(world.events.history("space-viewer-0")))
+    eligible = engine.pipeline.eligible(query)
+    source = next(source for source in engine.pipeline.sources if source.name == "collaborative")
+    searched = source.candidates(query, eligible, 10)
+    monkeypatch.setattr(history, "SPARSE_FROM", 10**9)
+    scored = source.candidates(query, eligible, 10)
+    assert searched.columns.tolist() == scored.columns.tolist() and len(scored.columns) == 10
+    np.testing.assert_allclose(searched.scores, scored.scores, rtol=1e-5)
 
 
 def test_releases_go_on_with_the_old_encoder_until_the_new_one_has_seen_all(world: Store, home: Home) -> None:
