@@ -23,6 +23,8 @@ from data.store import Store
 
 log = logging.getLogger(__name__)
 
+#: A share by which the log may have grown before it is kept anew: so little is soon read again.
+LITTLE = 0.01
 #: Raised with every change of what the file holds, and of the signal table.
 FORMAT = 1
 ROWS: dict[str, type[np.generic]] = {
@@ -44,8 +46,8 @@ class Digest:
     viewers, videos and countries: names, in the order in which they came first. Of the rows, viewer and video (n,)
     int32 and country (n,) int16 (-1: unknown) are places in them; code (n,) int8: see `type_codes`; signal (n,)
     float32: of the strongest of these events, of the last of equals; first and last (n,) float64: their times; place
-    (n,) int64: where in the log the last of them stands, whose country this is. Showings say nothing of taste and have
-    no rows. mark: see `EventLog.mark`.
+    (n,) int64: where in the log the last of them stands, whose country this is. events: how many this was made of;
+    showings among them say nothing of taste and have no rows. last: see `EventLog.last_until`.
     """
 
     viewers: tuple[str, ...] = ()
@@ -55,17 +57,18 @@ class Digest:
         default_factory=lambda: {name: np.zeros(0, kind) for name, kind in ROWS.items()}
     )
     until_seq: int = 0
-    mark: tuple[Any, ...] = ()
+    events: int = 0
+    last: tuple[Any, ...] = ()
 
     def with_frames(self, frames: Iterable[pd.DataFrame]) -> Self:
         """The same with events that came later, in frames (columns user_id, video_id, type, value, occurred_at,
         country) in the order of the log."""
         viewers, videos = _places(self.viewers), _places(self.videos)
         countries: dict[str | None, int] = {None: -1} | _places(self.countries)
-        parts, logged = [self.rows], int(self.rows["place"].max(initial=-1)) + 1
+        parts, read = [self.rows], self.events
         for frame in frames:
-            place = logged + np.arange(len(frame))
-            logged += len(frame)
+            place = read + np.arange(len(frame))
+            read += len(frame)
             did = (frame["type"] != EventType.IMPRESSION.value).to_numpy()
             frame = frame[did]
             code = _coded(frame["type"], CODE.__getitem__, np.int8)
@@ -91,6 +94,7 @@ class Digest:
             videos=tuple(videos),
             countries=tuple(filter(None, countries)),
             rows=_folded(rows, len(videos)) if len(parts) > 1 else rows,
+            events=read,
         )
 
     # ---- On disk -------------------------------------------------------------------------------------------
@@ -99,7 +103,8 @@ class Digest:
         facts = {
             "format": FORMAT,
             "until_seq": self.until_seq,
-            "mark": self.mark,
+            "events": self.events,
+            "last": self.last,
             "viewers": self.viewers,
             "videos": self.videos,
             "countries": self.countries,
@@ -123,7 +128,7 @@ def _read(path: Path, rows: Iterable[str]) -> tuple[dict[str, Any], dict[str, np
             facts: dict[str, Any] = orjson.loads(stored["facts"].tobytes())
             if facts.pop("format") != FORMAT:
                 return None
-            lists = {name: tuple(facts[name]) for name in ("viewers", "videos", "countries", "mark")}
+            lists = {name: tuple(facts[name]) for name in ("viewers", "videos", "countries", "last")}
             return facts | lists, {name: stored[name] for name in rows}
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
         log.warning("%s is damaged, the whole log is read: %s", path, error)
@@ -136,7 +141,7 @@ def about_as_large(store: Store, kept: Path) -> tuple[int, int]:
     if before is None:
         return store.events.count(), store.events.count_viewers()
     facts, _ = before
-    return facts["mark"][0] + store.events.last_seq() - facts["until_seq"], len(facts["viewers"])
+    return facts["events"] + store.events.last_seq() - facts["until_seq"], len(facts["viewers"])
 
 
 def digest_of(store: Store, until_seq: int | None = None, kept: Path | None = None) -> Digest:
@@ -146,15 +151,20 @@ def digest_of(store: Store, until_seq: int | None = None, kept: Path | None = No
     """
     until_seq = store.events.last_seq() if until_seq is None else until_seq
     before = Digest.load(kept) if kept is not None else None
-    if before is None or before.until_seq > until_seq or before.mark != store.events.mark(before.until_seq):
+    if before is None or before.until_seq > until_seq or _is_another_log(before, store):
         before = Digest()
     if before.until_seq == until_seq:
         return before
     grown = before.with_frames(store.events.frames(until_seq, before.until_seq))
-    digest = replace(grown, until_seq=until_seq, mark=store.events.mark(until_seq))
-    if kept is not None:
+    digest = replace(grown, until_seq=until_seq, last=store.events.last_until(until_seq))
+    if kept is not None and digest.events > before.events * (1 + LITTLE):
         digest.save(kept)
     return digest
+
+
+def _is_another_log(before: Digest, store: Store) -> bool:
+    until_seq = before.until_seq
+    return before.events != store.events.count(until_seq) or before.last != store.events.last_until(until_seq)
 
 
 def _places(names: Iterable[str]) -> dict[str, int]:

@@ -146,7 +146,8 @@ class Building:
         if isinstance(model, LatentFactors) and len(model.items) >= SPARSE_FROM:
             met = model.met
             viewers = _some_viewers(model, self._interactions)
-            parts.write_factor_index(self._folder, self._index_of(model.items[met], met, asked=viewers))
+            before = self._running.factor_index if start is not None and self._running is not None else None
+            parts.write_factor_index(self._folder, self._index_of(model.items[met], met, viewers, before))
 
     def _factors_so_far(self) -> np.ndarray | None:
         """The factors (V, F) of the running release in the columns of this one, 0 for videos that it does not know."""
@@ -413,14 +414,14 @@ class Building:
         columns = np.fromiter((self._column_of[name] for name in names), np.int64, len(names))
         same_encoder = self._running is not None and self._running.manifest["encoder"] == self._encoder
         before = self._running.index if self._running is not None and same_encoder else None
-        return self._index_of(self._vectors, columns, before=before)
+        return self._index_of(self._vectors, columns, None, before)
 
     def _index_of(
         self,
         matrix: np.ndarray,
-        ids: np.ndarray | None = None,
-        asked: np.ndarray | None = None,
-        before: VectorIndex | None = None,
+        ids: np.ndarray,
+        asked: np.ndarray | None,
+        before: VectorIndex | None,
     ) -> VectorIndex:
         try:
             return VectorIndex.build(matrix, ids, self._settings.index, asked, before)

@@ -33,7 +33,7 @@ class CollaborativeSettings(BaseModel):
     alpha: float = Field(default=1.0, gt=0, description="confidence of a signal of 1")
     iterations: int = Field(default=15, ge=1, description="rounds of alternating least squares")
     warm_iterations: int = Field(
-        default=5, ge=1, description="rounds where a fit begins with the factors of the running release"
+        default=3, ge=1, description="rounds where a fit begins with the factors of the running release"
     )
 
 

@@ -211,6 +211,8 @@ def fit_content_map(
         share = strength[rows] / strength[rows].sum()
         return _ridge(scalings, tried, design[rows], wanted[rows], share, settings.regularization)
 
+    if len(landmarks) == 1:
+        return fitted(landmarks[0], np.arange(len(warm)))
     some = np.random.default_rng(seed).permutation(len(warm))[:TRIED_WITH]
     maps = [fitted(tried, np.sort(some)) for tried in landmarks]
     best = int(np.argmax([each.trust for each in maps]))

@@ -6,7 +6,8 @@ for lists of people whom neither has seen, at a moment of the past, and what the
 Knows nothing of files and of how a release is built.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
@@ -19,6 +20,7 @@ from data.interactions import Interactions
 from recommender.engine import Engine
 from recommender.evaluate.metrics import ndcg_at_k
 from recommender.gate_settings import GateSettings
+from recommender.pipeline.stages import Query
 from recommender.ranking.windows import newest_window, requests_within
 from recommender.settings import RecommenderSettings
 
@@ -101,32 +103,32 @@ def compare(new: Engine, running: Engine, unseen: Interactions, settings: Recomm
     requests = list(requests_within(before, within, settings, settings.gates.judged))
     if len(requests) < settings.gates.fewest_judged:
         return None
-    relevant = np.array([len(following) for _, _, following in requests])
+    asked = [(query, within.video[following]) for _, query, following in requests]
     column_there = np.array([running.column_of.get(name, -1) for name in new.videos], np.int64)
-    shown: list[set[int]] = [set(), set()]
-    hits = np.zeros((2, len(requests), K), bool)
-    engines = (new.unhurried(), running.unhurried())
-    # Requests are small: threads would only wait for each other.
-    with threadpool_limits(1):
-        for row, (_, query, following) in enumerate(requests):
-            asked = replace(query, limit=K)
-            there = replace(asked, profile=query.profile.in_columns(column_there))
-            wanted = within.video[following]
-            for which, (one, right) in enumerate(((asked, wanted), (there, column_there[wanted]))):
-                columns = engines[which].recommend(one)[0].columns
-                hits[which, row, : len(columns)] = np.isin(columns, right)
-                shown[which].update(columns.tolist())
-    ours, theirs = (ndcg_at_k(each, relevant) for each in hits)
+    asked_there = [
+        (replace(query, profile=query.profile.in_columns(column_there)), column_there[wanted])
+        for query, wanted in asked
+    ]
+    # Requests are small: threads within each would only wait for each other. OpenMP counts its own in every thread.
+    with threadpool_limits(1), ThreadPoolExecutor(2, initializer=lambda: threadpool_limits(1)) as side_by_side:
+        here = side_by_side.submit(_judged, new, asked)
+        there = side_by_side.submit(_judged, running, asked_there)
+        (ours, coverage), (theirs, running_coverage) = here.result(), there.result()
     low, high = _paired_interval(ours - theirs, settings.gates.confidence)
-    return Comparison(
-        len(requests),
-        float(ours.mean()),
-        float(theirs.mean()),
-        low,
-        high,
-        len(shown[0]) / len(new.videos),
-        len(shown[1]) / len(running.videos),
-    )
+    return Comparison(len(requests), float(ours.mean()), float(theirs.mean()), low, high, coverage, running_coverage)
+
+
+def _judged(engine: Engine, asked: Sequence[tuple[Query, np.ndarray]]) -> tuple[np.ndarray, float]:
+    """NDCG (n,) of the list for each request by what was watched then, columns of the engine, and the share of the
+    catalogue that stands in the lists."""
+    engine = engine.unhurried()
+    shown = np.zeros(len(engine.videos), bool)
+    hits = np.zeros((len(asked), K), bool)
+    for row, (query, wanted) in enumerate(asked):
+        columns = engine.recommend(replace(query, limit=K))[0].columns
+        hits[row, : len(columns)] = np.isin(columns, wanted)
+        shown[columns] = True
+    return ndcg_at_k(hits, np.array([len(wanted) for _, wanted in asked])), float(shown.mean())
 
 
 def _paired_interval(differences: np.ndarray, confidence: float) -> tuple[float, float]:

@@ -49,8 +49,13 @@ def fit_transitions(interactions: Interactions, settings: TransitionSettings | N
     viewer, column = _histories(interactions)
     size = len(interactions.videos)
     audience = np.maximum(interactions.audience(), 1).astype(np.float32)
+    following_share = audience**-settings.following_discount
+    # Behind each history so many places are empty that none reaches the next one.
+    place = np.arange(len(column)) + settings.window * np.cumsum(np.diff(viewer, prepend=viewer[:1]) != 0)
+    histories = np.full(int(place.max(initial=0)) + settings.window + 1, -1, np.int32)
+    histories[place] = column
     # Likes by their videos: those of one video after another, wherever in the histories they stand.
-    likes = np.argsort(column, kind="stable")
+    likes = place[np.argsort(column, kind="stable")]
     begins = np.concatenate([[0], np.cumsum(np.bincount(column, minlength=size))])
     blocks = []
     for start, end in _blocks(begins, LIKES_AT_A_TIME):
@@ -59,7 +64,7 @@ def fit_transitions(interactions: Interactions, settings: TransitionSettings | N
             (np.ones(len(places), np.float32), np.arange(len(places)), begins[start : end + 1] - begins[start]),
             (end - start, len(places)),
         )
-        following = _what_follows(viewer, column, places, audience**-settings.following_discount, settings)
+        following = _what_follows(histories, places, following_share, settings)
         blocks.append(strongest_of_product(of_video, following, settings.neighbours))
     weights = sp.vstack(blocks, "csr") if blocks else sp.csr_matrix(np.zeros((0, 0), np.float32))
     weights.data *= np.repeat(audience**-settings.watched_discount, np.diff(weights.indptr))
@@ -77,16 +82,16 @@ def _blocks(begins: np.ndarray, most: int) -> Iterator[tuple[int, int]]:
 
 
 def _what_follows(
-    viewer: np.ndarray, column: np.ndarray, places: np.ndarray, share: np.ndarray, settings: TransitionSettings
+    histories: np.ndarray, places: np.ndarray, share: np.ndarray, settings: TransitionSettings
 ) -> sp.csr_matrix:
-    """(n, V): for the likes at n places of the histories, how much each video counts as following."""
+    """(n, V): for the likes at n places of the histories, how much each video counts as following; -1 is none."""
     window = np.arange(1, settings.window + 1)
-    later = np.minimum(places[:, None] + window, len(viewer) - 1)
-    same = (viewer[later] == viewer[places][:, None]) & (places[:, None] + window < len(viewer))
-    followed = np.where(same, column[later], 0)
     nearness = np.exp2(-(window - 1) / settings.half_life_items).astype(np.float32)
-    data = np.where(same, nearness * share[followed], np.float32(0))
-    rows = np.arange(0, data.size + 1, settings.window)
+    followed = histories[places[:, None] + window]
+    # The place -1 is the last.
+    data = np.append(share, np.float32(0))[followed] * nearness
+    np.maximum(followed, 0, out=followed)
+    rows = np.arange(0, data.size + 1, settings.window, dtype=np.int32)
     return sp.csr_matrix((data.ravel(), followed.ravel(), rows), (len(places), len(share)))
 
 

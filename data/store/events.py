@@ -182,19 +182,20 @@ class EventLog:
         with self._engine.connect() as connection:
             return int(connection.execute(sa.select(sa.func.coalesce(sa.func.max(events.c.seq), 0))).scalar_one())
 
-    def count(self) -> int:
+    def count(self, until_seq: int | None = None) -> int:
+        """How many events there are, up to an event number where given."""
         with self._engine.connect() as connection:
-            return int(connection.execute(_COUNT).scalar_one())
+            # Those behind a number are few and soon counted; those up to it would have to be looked up.
+            behind = sa.false() if until_seq is None else events.c.seq > until_seq
+            later = int(connection.execute(_COUNT.where(behind)).scalar_one())
+            return int(connection.execute(_COUNT).scalar_one()) - later
 
-    def mark(self, until_seq: int) -> tuple[Any, ...]:
-        """How many events there are up to a number, and the id of the last of them with the moment when it came: the
-        same as long as none of these was deleted and the log is not another one."""
+    def last_until(self, until_seq: int) -> tuple[Any, ...]:
+        """Id and moment of receiving of the last event up to a number, by which two logs can be told apart; () without
+        any."""
         last = sa.select(events.c.event_id, events.c.received_at).where(events.c.seq <= until_seq)
         with self._engine.connect() as connection:
-            # The few that came later are soon counted; up to a number the whole table would have to be read.
-            later = int(connection.execute(_COUNT.where(events.c.seq > until_seq)).scalar_one())
-            count = int(connection.execute(_COUNT).scalar_one()) - later
-            return count, *(connection.execute(last.order_by(events.c.seq.desc()).limit(1)).first() or ())
+            return tuple(connection.execute(last.order_by(events.c.seq.desc()).limit(1)).first() or ())
 
     def count_viewers(self) -> int:
         with self._engine.connect() as connection:
