@@ -110,12 +110,14 @@ def fit_factors(
     Raises ArithmeticError when the numbers do not stay finite.
     """
     settings = settings or CollaborativeSettings()
+    met = np.unique(positives.indices)
+    fitted_to = positives if len(met) == positives.shape[1] else positives[:, met]
     likes = np.diff(positives.indptr)
     regularization = settings.regularization or REGULARIZATION_PER_LIKE * float(likes[likes > 0].mean())
     # A threaded BLAS inside implicit's own threads makes the fit many times slower.
     with threadpool_limits(1, "blas"):
         model = AlternatingLeastSquares(
-            factors=min(settings.factors, max(2, min(positives.shape))),
+            factors=min(settings.factors, max(2, min(fitted_to.shape))),
             regularization=regularization,
             alpha=settings.alpha,
             iterations=settings.iterations,
@@ -123,15 +125,16 @@ def fit_factors(
             use_gpu=False,
         )
         if start is not None and start.shape == (positives.shape[1], model.factors):
-            known: np.ndarray = np.any(start, axis=1)
-            if known[np.unique(positives.indices)].mean() > MOSTLY_KNOWN:
-                unknown = np.random.default_rng(seed).random(start.shape, np.float32) * np.float32(0.01)
-                model.item_factors = np.where(known[:, None], start, unknown)
+            begin = start[met]
+            known: np.ndarray = np.any(begin, axis=1)
+            if known.mean() > MOSTLY_KNOWN:
+                unknown = np.random.default_rng(seed).random(begin.shape, np.float32) * np.float32(0.01)
+                model.item_factors = np.where(known[:, None], begin, unknown)
                 model.iterations = settings.warm_iterations
         try:
-            model.fit(positives, show_progress=False)
+            model.fit(fitted_to, show_progress=False)
         except ModelFitError as error:
             raise ArithmeticError(f"the factors do not stay finite: {error}") from error
-    items = np.array(model.item_factors, np.float32)
-    items[np.diff(positives.tocsc().indptr) == 0] = 0.0
+    items = np.zeros((positives.shape[1], model.factors), np.float32)
+    items[met] = model.item_factors
     return LatentFactors(items, regularization, settings.alpha)
