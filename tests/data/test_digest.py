@@ -88,6 +88,17 @@ def test_only_what_came_since_is_read(log: Store, tmp_path: Path, monkeypatch: p
     assert began == [before], "where nothing came nothing is read"
 
 
+def test_little_is_read_again_rather_than_written(log: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = tmp_path / "digest.npz"
+    add(log, [like(f"u{number}", "a") for number in range(150)])
+    load_interactions(log, kept=kept)
+    before, stored = log.events.last_seq(), kept.read_bytes()
+    add(log, [like("u0", "b")])
+    began = read_from(log, monkeypatch)
+    assert len(load_interactions(log, kept=kept)) == len(load_interactions(log, kept=kept)) == 151
+    assert began == [before, before] and kept.read_bytes() == stored
+
+
 def test_a_moment_before_what_is_kept_is_read_anew(log: Store, tmp_path: Path) -> None:
     kept = tmp_path / "digest.npz"
     add(log, [like("u", "a")])
