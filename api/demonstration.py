@@ -94,7 +94,9 @@ def describe(measured: dict[str, Any]) -> list[str]:
 
 
 @contextmanager
-def running_server(home: Home, port: int) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
+def running_server(
+    home: Home, port: int, ready_within_s: float = START_LIMIT_S
+) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
     """`watchnext serve` as a process of its own, ready to answer; stopped at the end."""
     command = [sys.executable, "-m", "api.cli", "--home", str(home.root), "serve", "--port", str(port)]
     address = f"http://127.0.0.1:{port}"
@@ -104,7 +106,7 @@ def running_server(home: Home, port: int) -> Iterator[tuple[str, "subprocess.Pop
             command, stdout=log, stderr=subprocess.STDOUT, env=os.environ | {LEASHED_VARIABLE: "1"}
         )
         try:
-            _wait_until_ready(address, process, home.logs / "demo-server.log")
+            _wait_until_ready(address, process, home.logs / "demo-server.log", ready_within_s)
             yield address, process
         finally:
             process.terminate()
@@ -215,8 +217,8 @@ def _held_out(world: World) -> dict[str, set[str]]:
     return held_out
 
 
-def _wait_until_ready(address: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
-    deadline = time.monotonic() + START_LIMIT_S
+def _wait_until_ready(address: str, process: "subprocess.Popen[bytes]", log: Path, within_s: float) -> None:
+    deadline = time.monotonic() + within_s
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise RuntimeError(f"the server ended with exit code {process.returncode}; its log is {log}")
@@ -226,4 +228,4 @@ def _wait_until_ready(address: str, process: "subprocess.Popen[bytes]", log: Pat
         except (httpx.HTTPError, json.JSONDecodeError):
             pass
         time.sleep(0.1)
-    raise RuntimeError(f"the server did not get ready within {START_LIMIT_S:.0f} s; its log is {log}")
+    raise RuntimeError(f"the server did not get ready within {within_s:.0f} s; its log is {log}")

@@ -92,7 +92,7 @@ def measure(home: Home, videos: int, events: int, viewers: int) -> dict[str, Any
     publish_s = time.perf_counter() - started
     store.catalogue.upsert(Video(id=f"newer-{number}") for number in range(100))
     started = time.perf_counter()
-    with running_server(home, free_port("127.0.0.1", 0)) as (address, server):
+    with running_server(home, free_port("127.0.0.1", 0), PATIENCE_S) as (address, server):
         start_s = time.perf_counter() - started
         workers = _workers(server.pid)
         with _Asking(address, viewers) as asking:

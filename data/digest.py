@@ -5,8 +5,11 @@ A refresh keeps it in a file, and reads of the log only what came since: the log
 truth; one that is damaged, of another version, or of a log from which something was deleted is passed over.
 """
 
+import dataclasses
+import hashlib
 import logging
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,7 +20,7 @@ import orjson
 import pandas as pd
 
 from data.files import replacing
-from data.schema import EventType
+from data.schema import SIGNALS, SKIP_BELOW, EventType
 from data.signals import CODE, signals
 from data.store import Store
 
@@ -25,8 +28,10 @@ log = logging.getLogger(__name__)
 
 #: A share by which the log may have grown before it is kept anew: so little is soon read again.
 LITTLE = 0.01
-#: Raised with every change of what the file holds, and of the signal table.
+#: What a file holds depends on this format and on the signal table.
 FORMAT = 1
+_TABLE = [(name, dataclasses.astuple(signal)) for name, signal in SIGNALS.items()]
+_GRADED_BY = hashlib.sha256(repr((FORMAT, SKIP_BELOW, _TABLE)).encode()).hexdigest()
 ROWS: dict[str, type[np.generic]] = {
     "viewer": np.int32,
     "video": np.int32,
@@ -47,7 +52,7 @@ class Digest:
     int32 and country (n,) int16 (-1: unknown) are places in them; code (n,) int8: see `type_codes`; signal (n,)
     float32: of the strongest of these events, of the last of equals; first and last (n,) float64: their times; place
     (n,) int64: where in the log the last of them stands, whose country this is. events: how many this was made of;
-    showings among them say nothing of taste and have no rows. last: see `EventLog.last_until`.
+    showings among them say nothing of taste and have no rows. newest: see `EventLog.newest_until`.
     """
 
     viewers: tuple[str, ...] = ()
@@ -58,14 +63,14 @@ class Digest:
     )
     until_seq: int = 0
     events: int = 0
-    last: tuple[Any, ...] = ()
+    newest: tuple[Any, ...] = ()
 
     def with_frames(self, frames: Iterable[pd.DataFrame]) -> Self:
         """The same with events that came later, in frames (columns user_id, video_id, type, value, occurred_at,
         country) in the order of the log."""
         viewers, videos = _places(self.viewers), _places(self.videos)
         countries: dict[str | None, int] = {None: -1} | _places(self.countries)
-        parts, read = [self.rows], self.events
+        parts, read = [dict(self.rows)], self.events
         for frame in frames:
             place = read + np.arange(len(frame))
             read += len(frame)
@@ -87,7 +92,7 @@ class Digest:
                     ),
                 }
             )
-        rows = {name: np.concatenate([part[name] for part in parts]) for name in ROWS}
+        rows = {name: np.concatenate([part.pop(name) for part in parts]) for name in ROWS}
         return replace(
             self,
             viewers=tuple(viewers),
@@ -101,10 +106,10 @@ class Digest:
 
     def save(self, path: Path) -> None:
         facts = {
-            "format": FORMAT,
+            "graded_by": _GRADED_BY,
             "until_seq": self.until_seq,
             "events": self.events,
-            "last": self.last,
+            "newest": self.newest,
             "viewers": self.viewers,
             "videos": self.videos,
             "countries": self.countries,
@@ -126,11 +131,11 @@ def _read(path: Path, rows: Iterable[str]) -> tuple[dict[str, Any], dict[str, np
     try:
         with np.load(path, allow_pickle=False) as stored:
             facts: dict[str, Any] = orjson.loads(stored["facts"].tobytes())
-            if facts.pop("format") != FORMAT:
+            if facts.pop("graded_by", None) != _GRADED_BY:
                 return None
-            lists = {name: tuple(facts[name]) for name in ("viewers", "videos", "countries", "last")}
+            lists = {name: tuple(facts[name]) for name in ("viewers", "videos", "countries", "newest")}
             return facts | lists, {name: stored[name] for name in rows}
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         log.warning("%s is damaged, the whole log is read: %s", path, error)
         return None
 
@@ -138,10 +143,10 @@ def _read(path: Path, rows: Iterable[str]) -> tuple[dict[str, Any], dict[str, np
 def about_as_large(store: Store, kept: Path) -> tuple[int, int]:
     """(events, viewers) of the log; without counting again what a file counts that keeps it, and so not exactly."""
     before = _read(kept, ())
-    if before is None:
+    if before is None or before[0]["until_seq"] > store.events.last_seq():
         return store.events.count(), store.events.count_viewers()
     facts, _ = before
-    return facts["events"] + store.events.last_seq() - facts["until_seq"], len(facts["viewers"])
+    return facts["events"] + store.events.count(after=facts["until_seq"]), len(facts["viewers"])
 
 
 def digest_of(store: Store, until_seq: int | None = None, kept: Path | None = None) -> Digest:
@@ -150,21 +155,33 @@ def digest_of(store: Store, until_seq: int | None = None, kept: Path | None = No
     kept: a file that keeps it; what this holds already is not read again.
     """
     until_seq = store.events.last_seq() if until_seq is None else until_seq
-    before = Digest.load(kept) if kept is not None else None
-    if before is None or before.until_seq > until_seq or _is_another_log(before, store):
+    before = _kept_of(store, kept) if kept is not None else None
+    if before is None or before.until_seq > until_seq:
         before = Digest()
     if before.until_seq == until_seq:
         return before
     grown = before.with_frames(store.events.frames(until_seq, before.until_seq))
-    digest = replace(grown, until_seq=until_seq, last=store.events.last_until(until_seq))
+    digest = replace(grown, until_seq=until_seq, newest=store.events.newest_until(until_seq))
     if kept is not None and digest.events > before.events * (1 + LITTLE):
-        digest.save(kept)
+        try:
+            digest.save(kept)
+        except OSError as error:
+            log.warning("%s is not kept, the next refresh reads the log again: %s", kept, error)
     return digest
 
 
-def _is_another_log(before: Digest, store: Store) -> bool:
-    until_seq = before.until_seq
-    return before.events != store.events.count(until_seq) or before.last != store.events.last_until(until_seq)
+def _kept_of(store: Store, kept: Path) -> Digest | None:
+    """What a file holds of the log; one of another log, or with what was deleted from it since, is deleted too."""
+    for left_by_a_killed_run in kept.parent.glob(f".{kept.name}.*.tmp"):
+        left_by_a_killed_run.unlink(missing_ok=True)
+    digest = Digest.load(kept)
+    if digest is None:
+        return None
+    same = digest.events == store.events.count(digest.until_seq)
+    if same and digest.newest == store.events.newest_until(digest.until_seq):
+        return digest
+    kept.unlink()
+    return None
 
 
 def _places(names: Iterable[str]) -> dict[str, int]:

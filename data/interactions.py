@@ -122,9 +122,7 @@ def _interactions_of(digest: Digest) -> Interactions:
 
 def _in_order(time: np.ndarray, place: np.ndarray) -> np.ndarray:
     """Rows by (n,) times, those of the same time by their places (n,) in the log, of which each is there once."""
-    by_place = np.full(int(place.max(initial=-1)) + 1, -1, np.int64)
-    by_place[place] = np.arange(len(place))
-    by_place = by_place[by_place >= 0]
+    by_place = np.argsort(place)
     # A log is nearly in the order of time, which this sort is quick with.
     return by_place[np.argsort(time[by_place], kind="stable")]
 

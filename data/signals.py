@@ -35,7 +35,8 @@ def excludes(codes: np.ndarray, values: np.ndarray) -> np.ndarray:
 def strongest_of_each_type(group: np.ndarray, codes: np.ndarray, signal: np.ndarray) -> np.ndarray:
     """The signals (n,) with all but the strongest of each type in each group set to 0.
 
-    Groups are numbers, one per video or per (viewer, video): watching twice is not liking twice.
+    Groups are numbers, one per video or per (viewer, video): watching twice is not liking twice. `data.digest` keeps
+    the same ones of a whole log.
     """
     order = np.lexsort((np.abs(signal), codes, group))
     last = np.ones(len(order), bool)

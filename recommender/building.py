@@ -41,6 +41,8 @@ from recommender.settings import RecommenderSettings
 
 log = logging.getLogger(__name__)
 
+#: How long releases keep the cells of the index of factors.
+FACTOR_CELLS_HOURS = 24.0
 #: How many queries the recall of an index is measured with, and among how many neighbours.
 ASKED, RECALL_AT = 200, 100
 
@@ -113,6 +115,7 @@ class Building:
             "accepted": self._state["accepted"],
             "cold_start": self._state["cold_start"],
             "ranker": self._state["ranker"],
+            "factor_cells": self._state.get("factor_cells"),
             "held_back": self._state["held_back"],
             "seconds": self._state["seconds"],
             "memory_estimated": self._state["memory_estimated"],
@@ -146,8 +149,11 @@ class Building:
         if isinstance(model, LatentFactors) and len(model.items) >= SPARSE_FROM:
             met = model.met
             viewers = _some_viewers(model, self._interactions)
-            before = self._running.factor_index if start is not None and self._running is not None else None
+            # Factors move with every fit: after a day cells are trained anew.
+            young = self._young_part_of_running("factor_cells", FACTOR_CELLS_HOURS) if start is not None else None
+            before = self._running.factor_index if self._running is not None and young is not None else None
             parts.write_factor_index(self._folder, self._index_of(model.items[met], met, viewers, before))
+            self._state["factor_cells"] = young if before is not None else {"trained_at": time.time()}
 
     def _factors_so_far(self) -> np.ndarray | None:
         """The factors (V, F) of the running release in the columns of this one, 0 for videos that it does not know."""
@@ -264,7 +270,7 @@ class Building:
             return None
         if any(running.manifest[key] != self._state["inputs"][key] for key in ("settings", "encoder")):
             return None
-        facts: dict[str, Any] = running.manifest[name] or {}
+        facts: dict[str, Any] = running.manifest.get(name) or {}
         return facts if time.time() - facts.get("trained_at", 0.0) < keep_hours * 3600 else None
 
     def _shown_requests(self, window_starts: Sequence[float]) -> PastRequests | None:

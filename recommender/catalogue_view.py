@@ -339,7 +339,11 @@ class CatalogueView:
         for name in dict.fromkeys(name for record in known for name in record.regions):
             self._in_country.setdefault(name, np.zeros(len(self.videos), bool))
         before = self._limits(columns)
-        self.shown[columns] = of_each(lambda record: not record.hidden and record.state != VideoState.FAILED, np.bool_)
+        shown = of_each(lambda record: not record.hidden and record.state != VideoState.FAILED, np.bool_)
+        # A takedown counts at once; what comes is shown when all is known of it.
+        self.shown[columns] &= shown
+        if any(record.series is not None for record in known) or (self.series[columns] >= 0).any():
+            self._by_series = None
         for name in ("available_from", "available_until", "published_at", "created_at", "duration_s", "episode"):
             _, unknown = _ARRAYS[name]
             values = map(attrgetter(name), known)
@@ -348,8 +352,6 @@ class CatalogueView:
         self.rating[columns] = of_each(lambda record: record.rating or 0, np.int16)
         self.creator[columns] = of_each(lambda record: self._coded("creator", record.creator), np.int32)
         self.series[columns] = of_each(lambda record: self._coded("series", record.series), np.int32)
-        if (self.series[columns] >= 0).any():
-            self._by_series = None
         self._set_numbers(columns, of_each(attrgetter("number"), np.int64))
         content = of_each(lambda record: int((record.content_hash or "-1")[:15], 16), np.int64)
         if (content != self.content[columns]).any():
@@ -360,6 +362,7 @@ class CatalogueView:
         for column, record in zip(columns.tolist(), known, strict=True):
             self.titles[column] = record.title
             self._set_labels(column, record.shown_labels)
+        self.shown[columns] = shown
         changed = np.any([now != then for now, then in zip(self._limits(columns), before, strict=True)], axis=0)
         return bool((self.shown[columns] & changed).any())
 

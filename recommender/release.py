@@ -43,7 +43,8 @@ class ReleaseError(RuntimeError):
 class Release:
     """What one version of the world knows of its V videos (`videos`: their ids, by column).
 
-    models: by name, see `recommender.fitting`; viewers: (V,) int32, how many viewers liked each video.
+    models: by name, see `recommender.fitting`; viewers: (V,) int32, how many viewers liked each video; factor_index: of
+    a large catalogue, with the videos that anybody met, by their columns.
     """
 
     id: str

@@ -15,6 +15,8 @@ from recommender.settings import RecommenderSettings
 PROCESS = 450e6
 #: Of a video in the catalogue and in its view; of an event while the log is read and while it lies there as a pair.
 PER_VIDEO, PER_EVENT_READ, PER_EVENT = 3_000, 320, 45
+#: Of an event in the digest of the log.
+PER_EVENT_KEPT = 39
 #: Of a neighbour of a video while the strongest are chosen, and on disk; how many places later transitions reach.
 PER_NEIGHBOUR, PER_NEIGHBOUR_STORED = 40, 8
 #: Where Linux says what a container may take.
@@ -88,7 +90,9 @@ def disk_needed(sizes: Sizes, settings: RecommenderSettings) -> float:
     neighbours = lists * _neighbours(sizes, settings) * PER_NEIGHBOUR_STORED
     factors = sizes.videos * settings.collaborative.factors * (4 + 2)
     index = settings.index.bytes_for(sizes.embeddings, sizes.dim, settings.index.storage or "float32")
-    return 10e6 + neighbours + factors + index + sizes.videos * 40
+    # What was read of the log is replaced by what is: for a moment both are there.
+    digest = 2 * sizes.events * PER_EVENT_KEPT
+    return 10e6 + neighbours + factors + index + sizes.videos * 40 + digest
 
 
 def _neighbours(sizes: Sizes, settings: RecommenderSettings) -> float:

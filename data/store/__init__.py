@@ -148,15 +148,21 @@ def _engine(url: str) -> sa.Engine:
         url = "postgresql+psycopg://" + url.split("://", 1)[1]
     parsed = sa.make_url(url)
     if parsed.get_backend_name() != "sqlite":
-        return sa.create_engine(parsed, pool_pre_ping=True, json_deserializer=orjson.loads)
+        return sa.create_engine(parsed, pool_pre_ping=True, json_deserializer=orjson.loads, json_serializer=_json)
     if parsed.database:
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = sa.create_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000}, json_deserializer=orjson.loads)
+    engine = sa.create_engine(
+        parsed, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000}, json_deserializer=orjson.loads, json_serializer=_json
+    )
     # SQLAlchemy's documented recipe: the driver must not begin transactions by itself, or a reader
     # that turns writer fails with "database is locked" instead of waiting.
     sa.event.listen(engine, "connect", _configure_sqlite)
     sa.event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _json(value: object) -> str:
+    return orjson.dumps(value).decode()
 
 
 def _configure_sqlite(connection: object, _record: object) -> None:

@@ -182,20 +182,25 @@ class EventLog:
         with self._engine.connect() as connection:
             return int(connection.execute(sa.select(sa.func.coalesce(sa.func.max(events.c.seq), 0))).scalar_one())
 
-    def count(self, until_seq: int | None = None) -> int:
-        """How many events there are, up to an event number where given."""
-        with self._engine.connect() as connection:
+    def count(self, until_seq: int | None = None, after: int | None = None) -> int:
+        """How many events there are: up to an event number, or behind one, where given."""
+        if after is not None:
+            query = _COUNT.where(events.c.seq > after)
+        elif until_seq is not None:
             # Those behind a number are few and soon counted; those up to it would have to be looked up.
-            behind = sa.false() if until_seq is None else events.c.seq > until_seq
-            later = int(connection.execute(_COUNT.where(behind)).scalar_one())
-            return int(connection.execute(_COUNT).scalar_one()) - later
+            later = _COUNT.where(events.c.seq > until_seq).scalar_subquery()
+            query = sa.select(_COUNT.scalar_subquery() - later)
+        else:
+            query = _COUNT
+        with self._engine.connect() as connection:
+            return int(connection.execute(query).scalar_one())
 
-    def last_until(self, until_seq: int) -> tuple[Any, ...]:
+    def newest_until(self, until_seq: int) -> tuple[Any, ...]:
         """Id and moment of receiving of the last event up to a number, by which two logs can be told apart; () without
         any."""
-        last = sa.select(events.c.event_id, events.c.received_at).where(events.c.seq <= until_seq)
+        newest = sa.select(events.c.event_id, events.c.received_at).where(events.c.seq <= until_seq)
         with self._engine.connect() as connection:
-            return tuple(connection.execute(last.order_by(events.c.seq.desc()).limit(1)).first() or ())
+            return tuple(connection.execute(newest.order_by(events.c.seq.desc()).limit(1)).first() or ())
 
     def count_viewers(self) -> int:
         with self._engine.connect() as connection:

@@ -10,6 +10,8 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from data import digest
+from data.digest import about_as_large
 from data.interactions import Interactions, load_interactions
 from data.schema import Event, EventType, Video
 from data.store import Store
@@ -119,6 +121,50 @@ def test_what_was_deleted_from_the_log_is_forgotten(log: Store, tmp_path: Path) 
     assert b'"v"' not in kept.read_bytes()
 
 
+def test_what_cannot_be_kept_is_read_all_the_same(log: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    kept = tmp_path / "no folder" / "digest.npz"
+    kept.parent.write_text("a file is in the way")
+    add(log, [like("u", "a")])
+    assert len(load_interactions(log, kept=kept)) == 1
+    assert "is not kept" in caplog.text
+
+
+def test_nothing_is_left_of_a_run_that_was_killed_or_of_an_emptied_log(log: Store, tmp_path: Path) -> None:
+    kept, left = tmp_path / "digest.npz", tmp_path / ".digest.npz.0123abcd.tmp"
+    add(log, [like("u", "a")])
+    load_interactions(log, kept=kept)
+    left.write_bytes(b"viewers")
+    with log.engine.begin() as connection:
+        connection.execute(sa.delete(events_table))
+    assert len(load_interactions(log, kept=kept)) == 0
+    assert list(tmp_path.glob("*digest*")) == list(tmp_path.glob(".*digest*")) == []
+
+
+def test_rows_of_another_signal_table_are_read_anew(
+    log: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = tmp_path / "digest.npz"
+    add(log, [like("u", "a")])
+    with monkeypatch.context() as earlier:
+        earlier.setattr(digest, "_GRADED_BY", "another table")
+        load_interactions(log, kept=kept)
+    began = read_from(log, monkeypatch)
+    load_interactions(log, kept=kept)
+    assert began == [0]
+
+
+def test_the_size_of_the_log_is_known_from_what_is_kept(log: Store, tmp_path: Path) -> None:
+    kept = tmp_path / "digest.npz"
+    assert about_as_large(log, kept) == (0, 0)
+    add(log, [like("u", "a"), like("v", "a")])
+    load_interactions(log, kept=kept)
+    add(log, [like("u", "b")])
+    assert about_as_large(log, kept) == (3, 2)
+    with log.engine.begin() as connection:
+        connection.execute(sa.delete(events_table))
+    assert about_as_large(log, kept) == (0, 0)
+
+
 def test_another_log_with_as_many_events_is_read_anew(log: Store, tmp_path: Path) -> None:
     kept = tmp_path / "digest.npz"
     add(log, [like("u", "a")])
@@ -128,7 +174,7 @@ def test_another_log_with_as_many_events_is_read_anew(log: Store, tmp_path: Path
     assert list(load_interactions(log, kept=kept).viewers) == ["restored"]
 
 
-@pytest.mark.parametrize("damage", ["truncated", "altered", "empty", "no archive"])
+@pytest.mark.parametrize("damage", ["truncated", "altered", "empty", "no archive", "encrypted"])
 def test_a_damaged_file_costs_time_and_nothing_else(
     log: Store, tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -136,11 +182,14 @@ def test_a_damaged_file_costs_time_and_nothing_else(
     add(log, [like("viewer-with-a-long-name", "a"), like("v", "b", 2.0)])
     whole = load_interactions(log, kept=kept)
     stored = kept.read_bytes()
+    directory = stored[stored.index(b"PK\x01\x02") :][:46]
     damaged = {
         "truncated": stored[: len(stored) // 2],
         "altered": stored.replace(b"viewer-with-a-long-name", b"viewer-with-b-long-name"),
         "empty": b"",
         "no archive": b"not an archive at all",
+        # The flags of the first entry in the archive's directory.
+        "encrypted": stored.replace(directory, directory[:8] + b"\x01" + directory[9:], 1),
     }
     kept.write_bytes(damaged[damage])
     assert_same(load_interactions(log, kept=kept), whole)

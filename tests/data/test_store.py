@@ -417,6 +417,23 @@ def test_frames_end_where_a_refresh_was_frozen(store: Store) -> None:
     store.events.add([event("e3")])
     assert [len(frame) for frame in store.events.frames(frozen)] == [2]
     assert [len(frame) for frame in store.events.frames()] == [3]
+    assert [len(frame) for frame in store.events.frames(after=frozen)] == [1]
+    assert (store.events.count(), store.events.count(until_seq=frozen), store.events.count(after=frozen)) == (3, 2, 1)
+    assert [store.events.newest_until(seq)[:1] for seq in (0, frozen, frozen + 9)] == [(), ("e2",), ("e3",)]
+
+
+def test_lists_are_made_from_what_the_records_say(store: Store) -> None:
+    entry = with_media("v1", title="One", labels=["space"], tags=["far"], regions=["DE"], rating=12, creator="c")
+    store.catalogue.upsert([entry, Video(id="v2", series="s", episode=3), Video(id="v0")])
+    store.catalogue.mark_ready("v1", ENCODER, MediaFacts(duration_s=60.0))
+    store.catalogue.remove(["v0"])
+    (listings,) = store.catalogue.listings()
+    records = store.catalogue.get_many(["v1", "v2"])
+    assert [listing.id for listing in listings] == ["v1", "v2"]
+    for listing in listings:
+        record = records[listing.id]
+        assert listing._asdict() == {name: getattr(record, name) for name in listing._fields}
+        assert listing.shown_labels == record.shown_labels and type(listing.state) is VideoState
 
 
 def test_the_state_of_an_answer_changes_with_what_the_answer_depends_on(store: Store) -> None:

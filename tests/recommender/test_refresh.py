@@ -406,8 +406,9 @@ def test_what_did_best_for_cold_starts_is_looked_for_once_a_day(world: Store, ho
     again = refresh(world, home, SETTINGS).facts["cold_start"]
     assert again["trained_at"] == first["trained_at"]
     at_once = SETTINGS.model_copy(update={"cold_start": SETTINGS.cold_start.model_copy(update={"keep_hours": 0.0})})
-    assert refresh(world, home, at_once).facts["cold_start"]["trained_at"] > first["trained_at"]
-    assert refresh(world, home, at_once).facts["cold_start"]["trained_at"] > again["trained_at"]
+    anew = refresh(world, home, at_once).facts["cold_start"]
+    assert anew["trained_at"] > first["trained_at"]
+    assert refresh(world, home, at_once).facts["cold_start"]["trained_at"] > anew["trained_at"]
 
 
 # ---- Beforehand ------------------------------------------------------------------------------------------------
