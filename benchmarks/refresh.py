@@ -10,7 +10,6 @@ the sum of these two.
 
 import json as json_of
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -123,18 +122,19 @@ def import_frame(store: Store, home: Home, frame: pd.DataFrame) -> None:
 
 
 def refreshed(home: Home) -> dict[str, Any]:
-    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     started = time.perf_counter()
     command = [sys.executable, "-m", "api.cli", "--home", str(home.root), "refresh", "--json"]
-    done = subprocess.run(command, stdout=subprocess.PIPE, check=True, env=os.environ)
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        printed = process.stdout.read() if process.stdout is not None else b""
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
     total_s = time.perf_counter() - started
-    peak_mb = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1000
-    told = json_of.loads(done.stdout)
-    if peak_mb * 1000 <= before:
-        peak_mb = float("nan")  # the children before it took more
+    if process.returncode:
+        raise RuntimeError(f"the refresh ended with exit code {process.returncode}")
+    told = json_of.loads(printed)
     return {
         "total_s": total_s,
-        "peak_mb": peak_mb,
+        "peak_mb": used.ru_maxrss / 1000,
         "estimated_mb": told["release"]["memory_estimated"] / 1e6,
         "seconds": told["seconds"],
         "gates": told["release"]["gates"],
