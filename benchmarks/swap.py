@@ -157,7 +157,9 @@ class _Asking:
 
     def _ask(self, seed: int) -> None:
         rng = np.random.default_rng(seed)
-        with httpx.Client(base_url=f"{self._address}/v1/users", timeout=120) as client:
+        # A connection stays with one server process: each request has its own, so that all are asked.
+        alone = httpx.Limits(max_keepalive_connections=0)
+        with httpx.Client(base_url=f"{self._address}/v1/users", timeout=120, limits=alone) as client:
             while not self._stop.is_set():
                 viewer = int(rng.integers(self._viewers))
                 started = time.perf_counter()
