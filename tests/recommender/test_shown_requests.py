@@ -133,7 +133,7 @@ def test_a_refresh_shows_the_ranker_what_viewers_were_shown(
         asked.append(shown)
         return train_ranker(*given, shown=shown)
 
-    monkeypatch.setattr("recommender.refresh.train_ranker", train)
+    monkeypatch.setattr("recommender.building.train_ranker", train)
     facts = refresh(store, home, popular_only()).facts["ranker"]
     (shown,) = asked
     assert shown is not None and shown.grades.tolist() == [2, 0, 0, 0]
