@@ -357,11 +357,12 @@ class CatalogueView:
         if (content != self.content[columns]).any():
             self.content[columns] = content
             self._duplicate_group = None
-        self.word_codes[columns] = [word_codes([*record.tags, record.title, record.description]) for record in known]
         self._set_countries(columns, known)
         for column, record in zip(columns.tolist(), known, strict=True):
             self.titles[column] = record.title
             self._set_labels(column, record.shown_labels)
+        # Words take longest, and keep nobody from seeing anything: they come behind all that does.
+        self.word_codes[columns] = [word_codes([*record.tags, record.title, record.description]) for record in known]
         self.shown[columns] = shown
         changed = np.any([now != then for now, then in zip(self._limits(columns), before, strict=True)], axis=0)
         return bool((self.shown[columns] & changed).any())

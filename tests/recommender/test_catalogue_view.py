@@ -1,15 +1,19 @@
 """The catalogue in arrays, kept current, and grown by what came after the release."""
 
+from collections.abc import Iterable
+
 import numpy as np
 import pytest
 
 from data.home import Home
 from data.schema import Video
 from data.store import Store
+from recommender import catalogue_view
 from recommender.catalogue_view import LABELS_KEPT, CatalogueView
 from recommender.pipeline.filters import standard_filters
 from recommender.pipeline.stages import Query
 from recommender.profile import nobody
+from recommender.words import word_codes
 
 
 @pytest.fixture
@@ -67,6 +71,26 @@ def test_every_change_is_another_state(view: CatalogueView, store: Store) -> Non
     assert len(set(seen)) == 3
     with view._changing():
         assert view.state is None and {each.same_for(asked) for each in filters} == {None}
+
+
+def test_who_looks_in_the_middle_of_a_change_sees_no_video_of_which_too_little_is_known(
+    view: CatalogueView, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.catalogue.remove(["a", "c"])
+    view.update(store)
+    store.catalogue.upsert([Video(id="a", regions=["AT"], rating=18), Video(id="c", labels=["late"])])
+    store.catalogue.set_hidden("a", False)
+    store.catalogue.set_hidden("b", True)
+    seen = []
+
+    def looking(texts: Iterable[str]) -> np.ndarray:
+        seen.append((view.shown.tolist(), view.available_in("FR").tolist(), view.with_any_label(["late"]).tolist()))
+        return word_codes(texts)
+
+    monkeypatch.setattr(catalogue_view, "word_codes", looking)
+    view.update(store)
+    assert seen == 3 * [([False] * 3, [False, False, True], [False, False, True])]
+    assert view.shown.tolist() == [True, False, True]
 
 
 def test_labels_change_what_is_found_by_them(view: CatalogueView, store: Store) -> None:
