@@ -19,7 +19,7 @@ from api.engines import EngineKeeper
 from api.exposures import ExposureLog
 from api.gauges import LiveGauges
 from api.packing import by_column, by_number, pack_snapshot, unpack_snapshot
-from api.schemas import RecommendationRequest
+from api.schemas.recommendations import RecommendationRequest
 from data.schema import EventType
 from data.store import Store
 from data.store.events import History

@@ -7,7 +7,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from api.operations import OPERATIONS, Operation
-from api.schemas import ProblemOut
+from api.schemas.common import ProblemOut
 
 _PARAMETER = re.compile(r"<(?:path:)?(\w+)>")
 _REFS = "#/components/schemas/{model}"

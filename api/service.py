@@ -17,7 +17,7 @@ from api.engines import EngineKeeper
 from api.errors import Problem
 from api.exposures import ExposureLog
 from api.gauges import LiveGauges
-from api.schemas import RecommendationQuery, RecommendationRequest, SimilarQuery, WhyQuery
+from api.schemas.recommendations import RecommendationQuery, RecommendationRequest, SimilarQuery, WhyQuery
 from api.settings import Settings
 from api.telemetry import Telemetry
 from data.home import Home

@@ -6,7 +6,7 @@ from flask import Blueprint
 
 from api.operations import operation
 from api.routes import service
-from api.schemas import EventAnswer, EventBatch
+from api.schemas.events import EventAnswer, EventBatch
 
 blueprint = Blueprint("events", __name__, url_prefix="/v1")
 

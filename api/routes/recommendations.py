@@ -6,7 +6,7 @@ from flask import Blueprint, g
 
 from api.operations import operation
 from api.routes import service
-from api.schemas import (
+from api.schemas.recommendations import (
     RecommendationAnswer,
     RecommendationQuery,
     RecommendationRequest,

@@ -9,7 +9,7 @@ from flask import Blueprint
 from api.errors import Problem
 from api.operations import operation
 from api.routes import service
-from api.schemas import HiddenAnswer, VideoOut, VideosAnswer, VideosQuery
+from api.schemas.videos import HiddenAnswer, VideoOut, VideosAnswer, VideosQuery
 from api.service import unknown_video
 from data.schema import VideoRecord, VideoState, to_rfc3339
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
-from api.schemas import RecommendationRequest, SimilarQuery
+from api.schemas.recommendations import RecommendationRequest, SimilarQuery
 from api.service import Service
 from data.schema import SIGNALS, EventType, VideoRecord, VideoState
 from data.store.events import History

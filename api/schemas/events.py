@@ -1,0 +1,28 @@
+"""What viewers did."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+from api.schemas.common import Asked
+
+
+class EventBatch(Asked):
+    """Up to 1,000 events; each is checked by itself."""
+
+    events: list[Any] = Field(min_length=1, max_length=1_000)
+
+
+class EventResult(BaseModel):
+    event_id: str | None
+    status: Literal["accepted", "duplicate", "rejected"]
+    code: str | None = None
+    detail: str | None = None
+
+
+class EventAnswer(BaseModel):
+    request_id: str
+    accepted: int
+    duplicates: int
+    rejected: int
+    results: list[EventResult]
