@@ -156,7 +156,7 @@ class Answer:
     def _look_at_database(self) -> int | None:
         """The number of the viewer's newest event; brings the catalogue view up to date on the way."""
         try:
-            version, last_seq = self._store.state_for(self._user_id)
+            version, last_seq, _ = self._store.state_for(self._user_id)
         except Exception:
             log.exception("the database does not answer; going on with what is in memory")
             self._trace.warnings.append("the database does not answer: the catalogue may be out of date")

@@ -16,7 +16,7 @@ _EXCLUDES_FROM = np.array([SIGNALS[name].excludes_from for name in _TYPES], np.f
 
 def type_codes(types: Iterable[str]) -> np.ndarray:
     """Event type names -> int8 codes, the form that `signals` and `excludes` take."""
-    return np.fromiter((CODE[name] for name in types), np.int8)
+    return np.array([CODE[name] for name in types], np.int8)
 
 
 def signals(codes: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -38,6 +38,9 @@ def strongest_of_each_type(group: np.ndarray, codes: np.ndarray, signal: np.ndar
     Groups are numbers, one per video or per (viewer, video): watching twice is not liking twice. `data.digest` keeps
     the same ones of a whole log.
     """
+    pairs = np.sort(group.astype(np.int64) * len(CODE) + codes)
+    if (pairs[1:] != pairs[:-1]).all():
+        return signal
     order = np.lexsort((np.abs(signal), codes, group))
     last = np.ones(len(order), bool)
     last[:-1] = (np.diff(group[order]) != 0) | (np.diff(codes[order]) != 0)

@@ -11,9 +11,10 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from data.schema import SKIP_BELOW, WATCHED_FROM, EventType
-from data.signals import excludes, signals, strongest_of_each_type, type_codes
+from data.signals import CODE, excludes, signals, strongest_of_each_type, type_codes
 from data.store.events import History
 
+_IMPRESSION, _WATCH = CODE[EventType.IMPRESSION.value], CODE[EventType.WATCH.value]
 #: A like that counts less than this share of the newest one is left out.
 LEAST_RECENCY = 0.01
 
@@ -73,19 +74,29 @@ def nobody() -> Profile:
 
 def build_profile(history: History, column_of_video: Mapping[str, int], settings: ProfileSettings) -> Profile:
     """Folds a history (newest first) into a profile; videos that the release does not know are passed over."""
-    columns = np.fromiter((column_of_video.get(name, -1) for name in history.video_ids), np.int64, len(history))
+    column_of = column_of_video.get
+    columns = np.array([column_of(name, -1) for name in history.video_ids.tolist()], np.int64)
+    return profile_of(columns, type_codes(history.types.tolist()), history.values, history.times, settings)
+
+
+def profile_of(
+    columns: np.ndarray, codes: np.ndarray, values: np.ndarray, times: np.ndarray, settings: ProfileSettings
+) -> Profile:
+    """The same from the columns (n,) int64 of the videos, -1 for unknown ones, and the codes (n,) int8 of the types."""
     # Showing a video says nothing of taste, and nothing of when it was watched.
-    here = (columns >= 0) & (history.types != EventType.IMPRESSION.value)
-    columns, values, times = columns[here], history.values[here], history.times[here]
-    codes = type_codes(history.types[here])
+    here = (columns >= 0) & (codes != _IMPRESSION)
+    if not here.all():
+        columns, codes, values, times = columns[here], codes[here], values[here], times[here]
     says = signals(codes, values)
     watched = np.unique(columns[excludes(codes, values)])
     videos, first, group = np.unique(columns, return_index=True, return_inverse=True)
     total = np.bincount(group, strongest_of_each_type(group, codes, says), len(videos))
     order = np.argsort(first, kind="stable")
     liked = order[total[order] > 0]
-    half_way = (history.types[here] == EventType.WATCH.value) & (values >= SKIP_BELOW) & (values < WATCHED_FROM)
-    left = order[half_way[first[order]] & ~np.isin(videos[order], watched) & (total[order] > 0)]
+    half_way = (codes == _WATCH) & (values >= SKIP_BELOW) & (values < WATCHED_FROM)
+    left = order[:0]
+    if half_way.any():
+        left = order[half_way[first[order]] & ~np.isin(videos[order], watched) & (total[order] > 0)]
     liked = liked[: settings.recent_items]
     return Profile(
         videos[liked],

@@ -8,6 +8,7 @@ acknowledged was committed before. `Store` opens and migrates; `store.catalogue`
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import orjson
 import sqlalchemy as sa
@@ -17,6 +18,7 @@ from data.store.catalogue import Catalogue
 from data.store.events import EventLog, Impressions
 from data.store.exposures import Exposures, ShownLists
 from data.store.keys import ApiKeys
+from data.store.quick import QuickReader
 from data.store.rules import Rules
 
 __all__ = [
@@ -30,6 +32,7 @@ __all__ = [
     "ShownLists",
     "Store",
     "StoreError",
+    "ViewerState",
 ]
 
 #: What reading and writing raise when the database is away, busy for too long or damaged.
@@ -38,10 +41,20 @@ DatabaseError = sa.exc.OperationalError
 HEAD_REVISION = "0007"
 _MIGRATION_LOCK = 7_231_977  # any constant: PostgreSQL's advisory lock of this application
 BUSY_TIMEOUT_MS = 10_000
+CONNECT_TIMEOUT_S = 3
 
 
 class StoreError(RuntimeError):
     """The database cannot be opened or is newer than this program."""
+
+
+class ViewerState(NamedTuple):
+    """What a viewer's list depends on: the version of the catalogue, and the numbers of the viewer's newest event but
+    impressions (`did`), and of the newest of all (`saw`)."""
+
+    catalogue: int
+    did: int
+    saw: int
 
 
 class Store:
@@ -49,6 +62,7 @@ class Store:
 
     def __init__(self, engine: sa.Engine) -> None:
         self.engine = engine
+        self._quick = QuickReader(engine)
 
     @classmethod
     def open(cls, url: str) -> "Store":
@@ -75,7 +89,7 @@ class Store:
 
     @cached_property
     def events(self) -> EventLog:
-        return EventLog(self.engine)
+        return EventLog(self.engine, self._quick)
 
     @cached_property
     def exposures(self) -> Exposures:
@@ -89,11 +103,8 @@ class Store:
     def rules(self) -> Rules:
         return Rules(self.engine)
 
-    def state_for(self, user_id: str) -> tuple[int, int]:
-        """(catalogue version, number of this viewer's newest event but impressions): what an answer depends on."""
-        with self.engine.connect() as connection:
-            row = connection.execute(_STATE, {"user_id": user_id}).one()
-        return int(row[0]), int(row[1])
+    def state_for(self, user_id: str) -> ViewerState:
+        return ViewerState._make(self._quick.rows(_STATE, (user_id, user_id))[0])
 
     def ping(self) -> None:
         """Raises when the database does not answer."""
@@ -101,6 +112,7 @@ class Store:
             connection.execute(sa.text("SELECT 1"))
 
     def close(self) -> None:
+        self._quick.close()
         self.engine.dispose()
 
     def _revision(self) -> str | None:
@@ -131,10 +143,11 @@ class Store:
             raise StoreError(f"the database is of another version of WatchNext: {error}") from error
 
 
-# Impressions change no list, and front ends send one for every video they show: they are passed over here.
-_STATE = sa.text(
+# Impressions change no taste, and front ends send one for every video they show.
+_STATE = (
     "SELECT (SELECT value FROM counters WHERE name = 'catalogue'), COALESCE((SELECT seq FROM events"
-    " WHERE user_id = :user_id AND type <> 'impression' ORDER BY seq DESC LIMIT 1), 0)"
+    " WHERE user_id = ? AND type <> 'impression' ORDER BY seq DESC LIMIT 1), 0),"
+    " COALESCE((SELECT MAX(seq) FROM events WHERE user_id = ?), 0)"
 )
 
 
@@ -148,7 +161,13 @@ def _engine(url: str) -> sa.Engine:
         url = "postgresql+psycopg://" + url.split("://", 1)[1]
     parsed = sa.make_url(url)
     if parsed.get_backend_name() != "sqlite":
-        return sa.create_engine(parsed, pool_pre_ping=True, json_deserializer=orjson.loads, json_serializer=_json)
+        return sa.create_engine(
+            parsed,
+            pool_pre_ping=True,
+            connect_args={"connect_timeout": CONNECT_TIMEOUT_S},
+            json_deserializer=orjson.loads,
+            json_serializer=_json,
+        )
     if parsed.database:
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
     engine = sa.create_engine(

@@ -10,6 +10,7 @@ import pandas as pd
 import sqlalchemy as sa
 
 from data.schema import Event, EventType
+from data.store.quick import QuickReader
 from data.store.tables import events, videos
 from data.store.writing import insert_into, writing
 
@@ -53,8 +54,9 @@ class Impressions:
 
 
 class EventLog:
-    def __init__(self, engine: sa.Engine) -> None:
+    def __init__(self, engine: sa.Engine, quick: QuickReader) -> None:
         self._engine = engine
+        self._quick = quick
 
     def add(self, batch: Sequence[Event]) -> list[EventOutcome]:
         """Commits a batch; one outcome per event, in order.
@@ -105,22 +107,11 @@ class EventLog:
 
     def history(self, user_id: str, limit: int = HISTORY_LIMIT) -> History:
         """The newest events of a viewer (by the time they occurred; ties: the later added first), but impressions."""
-        newest = sa.select(events.c.video_id, events.c.type, events.c.value, events.c.occurred_at).where(
-            events.c.user_id == user_id, events.c.type != EventType.IMPRESSION
-        )
-        with self._engine.connect() as connection:
-            rows = connection.execute(
-                newest.order_by(events.c.occurred_at.desc(), events.c.seq.desc()).limit(limit)
-            ).all()
-        return _history(user_id, rows)
+        return _history(user_id, self._quick.rows(_HISTORY, (user_id, limit)))
 
     def seen_since(self, user_id: str, since: float, limit: int = HISTORY_LIMIT) -> History:
         """All that a viewer did, or was shown, from a moment on (seconds since 1970), the last added first."""
-        newest = sa.select(events.c.video_id, events.c.type, events.c.value, events.c.occurred_at).where(
-            events.c.user_id == user_id, events.c.occurred_at >= since
-        )
-        with self._engine.connect() as connection:
-            return _history(user_id, connection.execute(newest.order_by(events.c.seq.desc()).limit(limit)).all())
+        return _history(user_id, self._quick.rows(_SEEN, (user_id, since, limit)))
 
     def impressions(self, since: float) -> Impressions:
         """The impressions that name their list and were received from a moment on."""
@@ -233,9 +224,18 @@ def _history(user_id: str, rows: Sequence[Sequence[Any]]) -> History:
         user_id,
         np.array(columns[0], dtype=object),
         np.array(columns[1], dtype=object),
-        np.array([np.nan if value is None else value for value in columns[2]], dtype=np.float64),
+        # None becomes NaN.
+        np.array(columns[2], dtype=np.float64),
         np.array(columns[3], dtype=np.float64),
     )
 
 
 _COUNT = sa.select(sa.func.count()).select_from(events)
+_HISTORY = (
+    "SELECT video_id, type, value, occurred_at FROM events WHERE user_id = ? AND type <> 'impression'"
+    " ORDER BY occurred_at DESC, seq DESC LIMIT ?"
+)
+_SEEN = (
+    "SELECT video_id, type, value, occurred_at FROM events WHERE user_id = ? AND occurred_at >= ?"
+    " ORDER BY seq DESC LIMIT ?"
+)
