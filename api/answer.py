@@ -1,28 +1,32 @@
 """One recommendation request on its way: what is known of the viewer, candidates from cache or engine, the page.
 
-Here a request is kept from failing: without the cache it computes, without the history it answers as for a
-stranger, and says so. Knows nothing of Flask.
+Here a request is kept from failing: without the cache it computes; without the database it answers from what was kept
+of the viewer, or as for a stranger; without time it leaves out; and it says so. Knows nothing of Flask.
 """
 
 import logging
 import time
+import zlib
 from collections.abc import Callable, Collection
-from dataclasses import replace
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 
-from api.cache import Cached, CandidateCache
+from api.budget import Budget
+from api.candidates import Cached, CandidateCache
 from api.cursors import Cursor, read_cursor, write_cursor
 from api.engines import EngineKeeper
 from api.exposures import ExposureLog
 from api.gauges import LiveGauges
+from api.histories import HistoryCache
 from api.packing import by_column, by_number, pack_snapshot, unpack_snapshot
 from api.schemas.recommendations import RecommendationRequest
 from data.schema import EventType
-from data.store import Store
-from data.store.events import History
+from data.signals import type_codes
+from data.store import Store, ViewerState
+from data.store.events import NumberedHistory
 from data.store.exposures import ITEM, Exposure, Words
 from recommender.engine import FEATURES, Engine
 from recommender.pipeline import timed
@@ -36,7 +40,10 @@ from recommender.profile import Profile, nobody
 log = logging.getLogger(__name__)
 
 SEED_LASTS_S = 600.0
+NOTHING_KNOWN = NumberedHistory(np.zeros(0, np.int64), np.zeros(0, np.int8), np.zeros(0), np.zeros(0))
 NO_REASONS = (Reasons.name,)
+#: Release and settings, viewer, and what else candidates depend on.
+_Place = tuple[str, str, tuple[object, ...]]
 NOBODY = nobody()
 
 
@@ -67,36 +74,46 @@ def items_of(
     return items
 
 
+@dataclass(frozen=True)
+class Parts:
+    """What answers are made with."""
+
+    store: Store
+    candidates: CandidateCache
+    histories: HistoryCache
+    engines: EngineKeeper
+    exposures: ExposureLog
+    gauges: LiveGauges
+    #: Has the candidates of a viewer made anew beside the requests, as this request would have made them.
+    renew: Callable[[str, RecommendationRequest], None]
+
+
 class Answer:
     """One recommendation request on its way."""
 
     def __init__(
-        self,
-        store: Store,
-        cache: CandidateCache,
-        engines: EngineKeeper,
-        exposures: ExposureLog,
-        gauges: LiveGauges,
-        user_id: str,
-        asked: RecommendationRequest,
-        request_id: str,
+        self, parts: Parts, user_id: str, asked: RecommendationRequest, request_id: str, budget: Budget
     ) -> None:
-        self._store = store
-        self._cache = cache
-        self._exposures = exposures
-        self._gauges = gauges
+        self._store = parts.store
+        self._cache = parts.candidates
+        self._histories = parts.histories
+        self._exposures = parts.exposures
+        self._gauges = parts.gauges
+        self._renew = parts.renew
+        self._budget = budget
         self._user_id = user_id
         self._asked = asked
         self._request_id = request_id
         # A list for another moment than this one is a question and not shown.
-        self._is_kept = asked.context.now is None and exposures.wants(user_id)
+        self.age_s: float | None = None
+        self._is_kept = asked.context.now is None and parts.exposures.wants(user_id)
         self._snapshot: Callable[[], Snapshot | None] = lambda: None
         self._started = time.perf_counter()
         self._trace = Trace()
         self._cache_state = "off"
-        self._engine = engines.current()
-        self._trace.warnings += engines.warnings
-        self._last_seq = self._look_at_database()
+        self._engine = parts.engines.current()
+        self._trace.warnings += parts.engines.warnings
+        self.state = self._look_at_database()
         self._profile: Profile | None = None
         self._country = asked.context.country or asked.country
         self._binding = repr(
@@ -110,8 +127,11 @@ class Answer:
         else:
             ranked = self._candidates()
         wants_reasons = self._asked.reasons and "reasons" in self._asked.include
+        if wants_reasons and not self._budget.left_ms:
+            wants_reasons = False
+            self._trace.warnings.append("reasons were left out: no time was left for them")
         with_history = wants_reasons or self._engine.slates.needs_history
-        query = self._with_showings(self._query())
+        query = self._with_showings(self._question)
         query = self._with_history(query) if with_history else query
         eligible = self._engine.pipeline.eligible(query)
         rest = self._engine.allowed(query, ranked, eligible)
@@ -145,62 +165,74 @@ class Answer:
             "degraded": bool(self._trace.warnings),
             "fallback": self._fallback(slate),
             "warnings": self._trace.warnings,
-            "release": release_facts(self._engine),
             "propensity": [round(value, 6) for value in slate.propensity.tolist()],
+            "release": release_facts(self._engine),
             "cache": self._cache_state,
             "timings_ms": self._timings(),
         }
 
     # ---- What is known of the viewer -----------------------------------------------------------------------
 
-    def _look_at_database(self) -> int | None:
-        """The number of the viewer's newest event; brings the catalogue view up to date on the way."""
+    def _look_at_database(self) -> ViewerState | None:
+        """What the database says now; brings the catalogue view up to date on the way."""
         try:
-            version, last_seq, _ = self._store.state_for(self._user_id)
-        except Exception:
-            log.exception("the database does not answer; going on with what is in memory")
-            self._trace.warnings.append("the database does not answer: the catalogue may be out of date")
+            state = self._store.state_for(self._user_id)
+        except Exception as error:
+            self._lacks("the database does not answer: the catalogue may be out of date", error)
             return None
         try:
-            if version != self._engine.view.version:
+            if state.catalogue != self._engine.view.version:
                 self._engine.view.update(self._store)
-        except Exception:
-            log.exception("the catalogue cannot be read; going on with what is in memory")
-            self._trace.warnings.append("the catalogue cannot be read: it may be out of date")
-        return last_seq
+        except Exception as error:
+            self._lacks("the catalogue cannot be read: it may be out of date", error)
+        return state
+
+    def _lacks(self, what: str, error: Exception) -> None:
+        # There is one for each request while it lasts: its readers are told, a log would only be filled.
+        log.debug("%s", what, exc_info=error)
+        self._trace.warnings.append(what)
 
     def _known_profile(self) -> Profile:
         if self._profile is None:
             started = time.perf_counter()
-            self._profile = self._engine.profile(self._with_session(self._stored_history()))
+            self._profile = self._profile_of_history()
             self._trace.timings_ms["history"] = (time.perf_counter() - started) * 1000
         return self._profile
 
-    def _stored_history(self) -> History:
+    def _profile_of_history(self) -> Profile:
         try:
-            if self._last_seq is not None:
-                return self._store.events.history(self._user_id)
-        except Exception:
-            log.exception("the history of a viewer cannot be read")
-        self._trace.warnings.append("the history cannot be read: the list is not personalised")
-        nothing = np.zeros(0, dtype=object)
-        return History(self._user_id, nothing, nothing, np.zeros(0), np.zeros(0))
+            if self.state is not None and not self._asked.history and not self._histories.is_of_use:
+                return self._engine.profile(self._store.events.history(self._user_id))
+            return self._engine.profile_by_numbers(self._session().before(self._stored_history()))
+        except Exception as error:
+            self._lacks("the history cannot be read: the list is not personalised", error)
+            return self._engine.profile_by_numbers(self._session())
 
-    def _with_session(self, stored: History) -> History:
+    def _stored_history(self) -> NumberedHistory:
+        if self.state is not None:
+            return self._histories.of(self._user_id, self.state.did)
+        kept = self._histories.last_known(self._user_id)
+        if kept is None:
+            raise LookupError("nothing is kept of this viewer")
+        self._trace.warnings.append("the history cannot be read: what came last may not count")
+        return kept
+
+    def _session(self) -> NumberedHistory:
+        """The events of this session that are used and not stored, newest first."""
         session = self._asked.history[::-1]
         if not session:
-            return stored
-        return History(
-            self._user_id,
-            np.concatenate([np.array([event.video_id for event in session], dtype=object), stored.video_ids]),
-            np.concatenate([np.array([event.type for event in session], dtype=object), stored.types]),
-            np.concatenate([[np.nan if event.value is None else event.value for event in session], stored.values]),
-            np.concatenate([np.full(len(session), time.time()), stored.times]),
+            return NOTHING_KNOWN
+        columns = [self._engine.column_of.get(event.video_id, -1) for event in session]
+        numbers = np.where(np.array(columns) >= 0, self._engine.view.numbers[columns], -1)
+        values = np.array([event.value for event in session], np.float64)
+        return NumberedHistory(
+            numbers, type_codes(event.type for event in session), values, np.full(len(session), time.time())
         )
 
     # ---- Candidates ----------------------------------------------------------------------------------------
 
-    def _query(self) -> Query:
+    @cached_property
+    def _question(self) -> Query:
         """The question without the viewer's history: what scored candidates are filtered and selected by."""
         asked = self._asked
         now = asked.context.now
@@ -217,24 +249,27 @@ class Answer:
             surface=asked.surface,
             seed=self._seed() if asked.seed is None else asked.seed,
             described=self._is_kept,
+            deadline_ms=self._budget.left_ms,
         )
 
     def _seed(self) -> int:
         """Of what is left to chance: the same for a viewer for a while, so that a list that is asked for again is the
         same list."""
-        return seed_of(f"{self._user_id} {self._engine.release.id} {int(time.time() // SEED_LASTS_S)}")
+        turn, _ = _turn_of(self._user_id)
+        return seed_of(f"{self._user_id} {self._engine.release.id} {turn}")
 
     def _with_showings(self, query: Query) -> Query:
         """The query, and what the viewer was shown lately and passed over."""
         fatigue = self._engine.settings.policy.fatigue
-        if fatigue.after is None or self._last_seq is None:
+        if fatigue.after is None or self.state is None or not self.state.saw:
             return query
         since = query.now - fatigue.window_days * DAY_S
         try:
             seen = self._store.events.seen_since(self._user_id, since)
-        except Exception:
-            log.exception("what a viewer was shown cannot be read")
-            self._trace.warnings.append("what was shown before cannot be read: it may be shown again")
+        except Exception as error:
+            self._lacks("what was shown before cannot be read: it may be shown again", error)
+            return query
+        if not len(seen):
             return query
         columns = np.array([self._engine.column_of.get(name, -1) for name in seen.video_ids], np.int64)
         impression = seen.types == EventType.IMPRESSION.value
@@ -248,35 +283,61 @@ class Answer:
 
     def _candidates(self) -> Ranked:
         """Scored candidates: from the cache where they still are what would be computed now."""
-        key = self._cache_key()
-        if key is not None:
-            cached = self._cache.get(key)
-            if cached is not None and self._usable(cached):
-                self._cache_state = "hit"
-                self._snapshot = partial(self._cached_snapshot, cached)
-                return by_column(cached.candidates, self._engine.view)
+        place = self._place_in_cache()
+        if place is not None:
+            found = self._cached_candidates(place)
+            if found is not None:
+                return found
             self._cache_state = "miss" if self._cache.state == "up" else "off"
+        return self._made_candidates(place)
+
+    def _cached_candidates(self, place: _Place) -> Ranked | None:
+        cached = self._cache.get(*place)
+        if self.state is not None and (cached is None or not self._is_current(cached)):
+            if self._cache.state != "up" or self._cache.is_first(*place, self.state.did):
+                return None
+            cached = self._cache.wait_for(*place, self.state.did, self._budget.left_ms / 1000)
+        if cached is None or not self._is_current(cached) or not self._fills_the_page(cached):
+            return None
+        self._cache_state = "hit" if cached.is_fresh and self.state is not None else "stale"
+        self.age_s = time.time() - cached.made_at
+        if self._cache_state == "stale" and self.state is not None:
+            self._renew(self._user_id, self._asked)
+        self._snapshot = partial(self._cached_snapshot, cached)
+        return by_column(cached.candidates, self._engine.view)
+
+    def make_candidates(self) -> None:
+        """Puts scored candidates of this viewer into the cache, unless somebody else just does."""
+        place = self._place_in_cache()
+        if place is not None and self.state is not None and self._cache.is_first(*place, self.state.did):
+            self._made_candidates(place)
+
+    def _made_candidates(self, place: _Place | None) -> Ranked:
         # As many as are kept, whatever this request shows of them: the next one may want more.
         version = self._engine.view.version
-        query = self._with_history(self._query())
+        query = self._with_history(self._question)
         query = replace(query, limit=max(query.limit, self._engine.settings.pipeline.reserve))
         ranked, trace = self._engine.rank(query)
         self._gauges.asked(self._engine, query)
         self._trace.timings_ms |= trace.timings_ms
         self._trace.warnings += trace.warnings
         self._snapshot = lambda: trace.snapshot
-        whole = not (self._restricted() or self._trace.warnings or self._engine.view.has_news)
-        if key is not None and whole and self._last_seq is not None:
+        if place is not None and self.is_whole and self.state is not None and not self._restricted():
             view = self._engine.view
             snapshot = pack_snapshot(trace.snapshot, view) if trace.snapshot is not None else b""
-            self._cache.put(key, Cached(by_number(ranked, view), self._last_seq, version, snapshot))
+            self._cache.put(*place, Cached(by_number(ranked, view), self.state.did, version, snapshot))
         return ranked
 
-    def _cache_key(self) -> str | None:
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing was missing, so that the same may be said again."""
+        return self.state is not None and not self._trace.warnings and not self._engine.view.has_news
+
+    def _place_in_cache(self) -> _Place | None:
         asked = self._asked
-        if asked.history or asked.weights or asked.context.now is not None or self._last_seq is None:
+        if not self._cache.is_on or asked.history or asked.weights or asked.context.now is not None:
             return None
-        return self._cache.key(self._engine.fingerprint, self._user_id, self._country, asked.context.max_rating)
+        return self._engine.fingerprint, self._user_id, (self._country, asked.context.max_rating)
 
     def _restricted(self) -> bool:
         return bool(self._asked.labels or self._asked.not_labels or self._asked.exclude)
@@ -286,12 +347,17 @@ class Answer:
         asked = self._asked
         return not (asked.cursor or asked.weights or asked.context.now is not None or self._restricted())
 
-    def _usable(self, cached: Cached) -> bool:
-        """Whether cached candidates are what would be computed now, and fill the page under this request's wishes."""
-        current = cached.last_seq == self._last_seq and cached.catalogue_version >= self._engine.view.opened
+    def _is_current(self, cached: Cached) -> bool:
+        """Whether cached candidates are what would be computed now, but for their age."""
+        # While the database is away nobody knows of anything newer.
+        of_now = self.state is None or cached.did == self.state.did
+        return of_now and cached.catalogue_version >= self._engine.view.opened
+
+    def _fills_the_page(self, cached: Cached) -> bool:
+        """Whether cached candidates are enough under this request's wishes."""
         candidates = by_column(cached.candidates, self._engine.view)
         known = len(candidates) == len(cached.candidates)
-        return current and known and len(self._engine.allowed(self._query(), candidates)) > self._asked.limit
+        return known and len(self._engine.allowed(self._question, candidates)) > self._asked.limit
 
     def _cached_snapshot(self, cached: Cached) -> Snapshot | None:
         return unpack_snapshot(cached.snapshot, len(FEATURES), self._engine.view) if cached.snapshot else None
@@ -303,6 +369,14 @@ class Answer:
         return rest.take(np.flatnonzero(~np.isin(rest.columns, self._known_profile().watched))), cursor.shown
 
     # ---- What the answer says of itself --------------------------------------------------------------------
+
+    @property
+    def world(self) -> str:
+        return self._engine.fingerprint
+
+    def same_until(self) -> float:
+        """Until when the same question has the same answer, if nothing is written: seconds since 1970."""
+        return min(self._engine.same_until(time.time()), _turn_of(self._user_id)[1])
 
     def _exposure(self, query: Query, slate: Slate, shown: int) -> Exposure:
         snapshot = self._snapshot()
@@ -328,10 +402,17 @@ class Answer:
     def _fallback(self, slate: Slate) -> str | None:
         if (slate.found_by & self._engine.personal_sources).any():
             return None
-        stranger = self._last_seq == 0 and not self._asked.history
+        stranger = self.state is not None and self.state.did == 0 and not self._asked.history
         return "cold_start" if stranger or not self._known_profile().known else "popular"
 
     def _timings(self) -> dict[str, float]:
         timings = self._trace.timings_ms | {"total": (time.perf_counter() - self._started) * 1000}
         wanted = timings if "trace" in self._asked.include else {"history", "score", "total"}
         return {name: round(value, 3) for name, value in timings.items() if name in wanted}
+
+
+def _turn_of(user_id: str) -> tuple[int, float]:
+    """The number of a viewer's turn, each `SEED_LASTS_S` long, and when it ends: not all viewers' at once."""
+    offset = zlib.crc32(user_id.encode()) % 1_000 / 1_000 * SEED_LASTS_S
+    turn = int((time.time() + offset) // SEED_LASTS_S)
+    return turn, (turn + 1) * SEED_LASTS_S - offset

@@ -58,6 +58,10 @@ class ExposureLog:
         bucket = int.from_bytes(hashlib.blake2b(user_id.encode(), digest_size=4).digest())
         return bucket < self._settings.share * _BUCKETS
 
+    def has_room(self) -> bool:
+        """Whether a list would be kept now."""
+        return self._pace.has_room()
+
     def keep(self, make: Callable[[], Exposure]) -> None:
         """Keeps what `make` makes; never waits and never raises."""
         try:
@@ -126,6 +130,9 @@ class _Pace:
         self._tokens = burst
         self._at = time.monotonic()
         self._lock = threading.Lock()
+
+    def has_room(self) -> bool:
+        return self._tokens + (time.monotonic() - self._at) * self._rate >= 1
 
     def allows(self) -> bool:
         with self._lock:

@@ -48,8 +48,12 @@ def operation(
     query: type[BaseModel] | None = None,
     body: type[BaseModel] | None = None,
     status: int = 200,
+    ready: Callable[..., Response | None] | None = None,
 ) -> Callable[[Handler], Handler]:
-    """Registers a handler. It gets the path parameters and, validated, `query` or `body`; it returns the answer."""
+    """Registers a handler. It gets the path parameters and, validated, `query` or `body`; it returns the answer.
+
+    ready: is asked first, with the path parameters; where it has an answer, that is given.
+    """
 
     def register(handler: Handler) -> Handler:
         def view(**parameters: Any) -> Response:
@@ -57,6 +61,8 @@ def operation(
             for name, value in parameters.items():
                 if len(value) > 200:
                     raise Problem(422, "invalid_request", f"{name} is longer than 200 characters", field=name)
+            if ready is not None and (answer := ready(**parameters)) is not None:
+                return answer
             if query is not None:
                 parameters["query"] = _validated(query, _query_values(query))
             if body is not None:

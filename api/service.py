@@ -5,26 +5,36 @@ is in `answer`. Knows nothing of Flask.
 """
 
 import logging
+import random
 import time
 from collections.abc import Sequence
 from typing import Any
 
+import orjson
 from pydantic import ValidationError
 
-from api.answer import NO_REASONS, NOBODY, Answer, items_of, release_facts
-from api.cache import CandidateCache
+from api.answer import NO_REASONS, NOBODY, Answer, Parts, items_of, release_facts
+from api.budget import Budget
+from api.cache import Cache, key_of
+from api.candidates import KIND as CANDIDATES
+from api.candidates import CandidateCache
 from api.engines import EngineKeeper
 from api.errors import Problem
 from api.exposures import ExposureLog
 from api.gauges import LiveGauges
+from api.histories import KIND as HISTORY
+from api.histories import HistoryCache
+from api.ready import ReadyAnswer, ReadyAnswers
+from api.renewal import Renewal
 from api.schemas.recommendations import RecommendationQuery, RecommendationRequest, SimilarQuery, WhyQuery
 from api.settings import Settings
 from api.telemetry import Telemetry
 from data.home import Home
 from data.schema import Event, first_error
-from data.store import Store
+from data.store import DatabaseError, Store
 from recommender.engine import Engine
 from recommender.pipeline.stages import Query, Trace
+from recommender.release import Releases
 from recommender.why import why
 
 log = logging.getLogger(__name__)
@@ -39,26 +49,106 @@ class Service:
         self.settings = settings
         self.home = home
         self.store = store
-        self.cache = CandidateCache(redis_url, settings.cache)
+        self.telemetry = Telemetry()
+        self.cache = Cache(redis_url, settings.cache, self.telemetry)
         self.engines = EngineKeeper(
             home, store, settings.recommender, settings.server.release_check_s, settings.server.release_wait_s
         )
-        self.telemetry = Telemetry()
         self.exposures = ExposureLog(store, settings.exposures, self.telemetry)
         self.gauges = LiveGauges(
             self.engines.current, store.catalogue.version, home.embeddings, settings.gauges, self.telemetry
         )
 
+        self.ready = ReadyAnswers(settings.cache.process_mb if settings.cache.enabled else 0)
+        self._renewal = Renewal(self._make_candidates)
+        self._parts = Parts(
+            self.store,
+            CandidateCache(self.cache, settings.cache),
+            HistoryCache(self.cache, settings.cache, store.events),
+            self.engines,
+            self.exposures,
+            self.gauges,
+            self._renewal.ask,
+        )
+
     # ---- Recommendations -----------------------------------------------------------------------------------
 
-    def recommend(self, user_id: str, asked: RecommendationRequest, request_id: str) -> dict[str, Any]:
+    def recommend(
+        self,
+        user_id: str,
+        asked: RecommendationRequest,
+        request_id: str,
+        budget: Budget | None = None,
+        question: bytes | None = None,
+    ) -> dict[str, Any]:
         """A page of recommendations, as `schemas.RecommendationAnswer` without its request id, which events about the
-        list will name."""
+        list will name. question: whatever the same is asked by another time, where `ready_answer` may answer then."""
         self.gauges.begin()
-        parts = (self.store, self.cache, self.engines, self.exposures, self.gauges)
-        answer = Answer(*parts, user_id, asked, request_id).give()
-        self.telemetry.recommended(answer["cache"], answer["fallback"], answer["degraded"], answer["timings_ms"])
-        return answer
+        answer = Answer(self._parts, user_id, asked, request_id, budget or self.budget())
+        given = answer.give()
+        self.telemetry.recommended(given["cache"], given["fallback"], given["degraded"], given["timings_ms"])
+        if answer.age_s is not None:
+            self.telemetry.cached_for(answer.age_s)
+        if question is not None and answer.is_whole and asked.cursor is None:
+            self._keep_ready(user_id, question, answer, given)
+        return given
+
+    def ready_answer(self, user_id: str, question: bytes, request_id: str) -> bytes | None:
+        """The JSON of a list that was given to the same question, where it is the same list still."""
+        started = time.perf_counter()
+        found = self.ready.get(user_id, question)
+        if found is None:
+            return None
+        world, now = self.engines.current().fingerprint, time.time()
+        try:
+            state = self.store.state_for(user_id)
+        except DatabaseError:
+            return None
+        if self.engines.warnings or not found.is_good(state, world, now):
+            return None
+        if self.exposures.wants(user_id):
+            if self.exposures.has_room():
+                # What is kept of a list is only known while it is made.
+                return None
+            self.telemetry.exposed("dropped", 1)
+        self.telemetry.recommended("hit", found.fallback, False, {})
+        return found.bytes_for(request_id, now, started)
+
+    def budget(self, milliseconds: float | None = None) -> Budget:
+        """The time of a request, which may ask for less than the settings give."""
+        most = self.settings.server.deadline_ms
+        return Budget(most if milliseconds is None else min(most, milliseconds))
+
+    def forget(self, user_id: str) -> bool:
+        """Takes what is kept of a viewer out of the caches; whether that can be said of Redis, too. In the other
+        processes it is useless since the viewer's events are gone."""
+        self.ready.forget(user_id)
+        releases = [manifest["id"] for manifest in Releases(self.home.releases).list()]
+        settings_id = self.engines.current().settings_id
+        worlds = [f"{release}:{settings_id}" for release in releases]
+        keys = [key_of(CANDIDATES, world, user_id) for world in worlds]
+        dropped = [self.cache.drop(key) for key in (*keys, key_of(HISTORY, "any", user_id))]
+        return all(dropped)
+
+    def _keep_ready(self, user_id: str, question: bytes, answer: Answer, given: dict[str, Any]) -> None:
+        assert answer.state is not None
+        stays = {name: value for name, value in given.items() if name not in ("release", "cache", "timings_ms")}
+        release = dict(given["release"])
+        del release["age_s"]
+        ttl_s = self.settings.cache.ttl_s * (1 - self.settings.cache.jitter * random.random())
+        ready = ReadyAnswer(
+            body=orjson.dumps(stays)[1:-1],
+            release=orjson.dumps(release)[1:-1],
+            released_at=self.engines.current().release.manifest["created_at"],
+            state=answer.state,
+            world=answer.world,
+            until=min(time.time() + ttl_s, answer.same_until()),
+            fallback=given["fallback"],
+        )
+        self.ready.put(user_id, question, ready)
+
+    def _make_candidates(self, user_id: str, asked: RecommendationRequest) -> None:
+        Answer(self._parts, user_id, asked, "", self.budget()).make_candidates()
 
     def similar(self, video_id: str, asked: SimilarQuery) -> dict[str, Any]:
         """Videos like one video. Raises Problem 404 for an unknown one."""

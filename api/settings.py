@@ -42,6 +42,9 @@ class ServerSettings(BaseModel):
     release_wait_s: float = Field(
         default=0.1, ge=0, description="how long a request waits at most for a new release that is being opened"
     )
+    deadline_ms: float = Field(
+        default=1_000.0, gt=0, description="time for a list; a request may ask for less with X-Deadline-Ms"
+    )
     max_body_bytes: int = Field(default=2_000_000, ge=1_000, description="larger requests are refused")
 
 
@@ -49,11 +52,23 @@ class CacheSettings(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     enabled: bool = Field(default=True, description="false: every list is computed")
-    ttl_s: float = Field(default=300.0, gt=0, description="how long scored candidates are kept")
+    ttl_s: float = Field(default=300.0, gt=0, description="how long scored candidates are served as they are")
+    stale_s: float = Field(
+        default=600.0, ge=0, description="how much longer they are served while new ones are made beside the request"
+    )
+    history_ttl_s: float = Field(
+        default=3_600.0, ge=0, description="how long a viewer's history is kept; 0: not at all"
+    )
     jitter: float = Field(default=0.2, ge=0, lt=1, description="share by which each TTL is shortened at random")
-    timeout_ms: float = Field(default=50.0, gt=0, description="a cache that is slower than this counts as away")
-    retry_after_s: float = Field(default=1.0, gt=0, description="pause before a cache that was away is asked again")
+    timeout_ms: float = Field(default=50.0, gt=0, description="a cache that does not answer within this is away")
+    slow_ms: float = Field(
+        default=15.0, gt=0, description="a cache that takes longer than this five times in a row is away"
+    )
+    retry_after_s: float = Field(default=1.0, gt=0, description="how often it is looked whether a cache is well again")
     max_memory_mb: int = Field(default=256, ge=8, description="bound of the embedded server")
+    process_mb: float = Field(
+        default=32.0, ge=0, description="memory of each server process for answers that are ready; 0: none"
+    )
 
 
 class WorkerSettings(BaseModel):

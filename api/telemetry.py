@@ -4,6 +4,7 @@ runs them."""
 import math
 import os
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -25,6 +26,14 @@ _RECOMMENDED = Counter(
     "watchnext_recommendations", "Lists served, by cache state and fallback", ["cache", "fallback", "degraded"]
 )
 _STAGES = Histogram("watchnext_stage_seconds", "Time of a stage of the pipeline", ["stage"], buckets=BUCKETS)
+_CACHED_FOR = Histogram(
+    "watchnext_cache_age_seconds",
+    "Age of the candidates that a list came from, of those from the cache",
+    buckets=(1, 5, 15, 60, 150, 300, 600, 900, 1_800),
+)
+_CACHE_FAILURES = Counter("watchnext_cache_failures", "Questions that the cache did not answer", ["reason"])
+# One process that is without is enough.
+_CACHE_UP = Gauge("watchnext_cache_up", "0 where a process goes on without the cache", multiprocess_mode="livemin")
 _EVENTS = Counter("watchnext_events", "Events received, by outcome", ["outcome"])
 _EXPOSURES = Counter("watchnext_exposures", "Shown lists of the sampled viewers, by outcome", ["outcome"])
 
@@ -55,6 +64,22 @@ PARTS = ("release", "events", "embeddings", "ranker", "catalogue")
 DRIFTS = ("embedding_mean", "embedding_nearest", "score")
 
 
+# Finding a child by its labels takes longer than counting with it.
+@cache
+def _requests_of(route: str, method: str, status: int) -> Histogram:
+    return _REQUESTS.labels(route, method, str(status))
+
+
+@cache
+def _recommended_of(cache: str, fallback: str | None, degraded: bool) -> Counter:
+    return _RECOMMENDED.labels(cache, fallback or "none", str(degraded).lower())
+
+
+@cache
+def _stage_of(stage: str) -> Histogram:
+    return _STAGES.labels(stage)
+
+
 def forget_dead_processes() -> None:
     """What workers measured that have been killed since counts no more. For a worker that begins in their place."""
     for path in Path(os.environ.get(MULTIPROCESS_VARIABLE, os.devnull)).glob("gauge_live*.db"):
@@ -68,12 +93,21 @@ class Telemetry:
 
     def answered(self, route: str, method: str, status: int, seconds: float) -> None:
         known = method if method in METHODS else "other"
-        _REQUESTS.labels(route, known, str(status)).observe(seconds)
+        _requests_of(route, known, status).observe(seconds)
 
     def recommended(self, cache: str, fallback: str | None, degraded: bool, timings_ms: Mapping[str, float]) -> None:
-        _RECOMMENDED.labels(cache, fallback or "none", str(degraded).lower()).inc()
+        _recommended_of(cache, fallback, degraded).inc()
         for stage, milliseconds in timings_ms.items():
-            _STAGES.labels(stage).observe(milliseconds / 1000)
+            _stage_of(stage).observe(milliseconds / 1000)
+
+    def cached_for(self, seconds: float) -> None:
+        _CACHED_FOR.observe(seconds)
+
+    def cache_is(self, up: bool) -> None:
+        _CACHE_UP.set(up)
+
+    def cache_failed(self, reason: Literal["away", "timeout", "refused"]) -> None:
+        _CACHE_FAILURES.labels(reason).inc()
 
     def ingested(self, counts: Mapping[str, int]) -> None:
         for outcome, number in counts.items():

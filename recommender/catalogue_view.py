@@ -248,13 +248,17 @@ class CatalogueView:
 
     def available_at(self, now: float) -> np.ndarray:
         """(V,) bool: videos inside their window at a moment. Worked out once for all moments between two boundaries."""
-        return self._availability(now)[1]
+        return self._availability(now)[2]
 
     def available_since(self, now: float) -> float:
         """The last boundary of any video's window before a moment: `available_at` is the same since then."""
         return self._availability(now)[0]
 
-    def _availability(self, now: float) -> tuple[float, np.ndarray]:
+    def available_until_then(self, now: float) -> float:
+        """The next boundary of any video's window: until then `available_at` stays as it is."""
+        return self._availability(now)[1]
+
+    def _availability(self, now: float) -> tuple[float, float, np.ndarray]:
         since, until, mask = self._available
         if not since <= now < until:
             state = self.state
@@ -264,7 +268,7 @@ class CatalogueView:
             until = float(edges[edges > now].min(initial=np.inf))
             if state is not None and state == self.state:
                 self._available = (since, until, mask)
-        return since, mask
+        return since, until, mask
 
     def with_any_label(self, labels: Iterable[str]) -> np.ndarray:
         """(V,) bool: videos that carry at least one of the labels."""

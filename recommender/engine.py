@@ -19,7 +19,7 @@ from data.embeddings import EmbeddingTable
 from data.files import CorruptFileError
 from data.home import Home
 from data.store import Catalogue, Store
-from data.store.events import History
+from data.store.events import History, NumberedHistory
 from recommender.catalogue_view import CatalogueView
 from recommender.collaborative import LatentFactors
 from recommender.fitting import MODEL_OF, QUICK
@@ -38,7 +38,7 @@ from recommender.pipeline.sources.settings import SourcesSettings
 from recommender.pipeline.stages import Query, Ranked, Ranker, Search, Source, Trace
 from recommender.policy import Scored, Slate
 from recommender.popularity import Popularity
-from recommender.profile import Profile, build_profile, profile_of_likes
+from recommender.profile import Profile, build_profile, profile_of, profile_of_likes
 from recommender.pulse import Pulse, Pulses
 from recommender.ranking.features import FeatureBuilder, VideoFacts, feature_names
 from recommender.ranking.learned import LearnedRanker
@@ -289,6 +289,10 @@ class Engine:
         """What scored candidates depend on besides the question."""
         return f"{self.release.id}:{self.settings_id}"
 
+    def same_until(self, now: float) -> float:
+        """The next moment at which windows or rules let something else be shown, whatever is written until then."""
+        return min(self.view.available_until_then(now), self.slates.same_until(now))
+
     @property
     def videos(self) -> list[str]:
         return self.view.videos
@@ -304,6 +308,10 @@ class Engine:
 
     def profile(self, history: History) -> Profile:
         return build_profile(history, self.column_of, self.settings.profile)
+
+    def profile_by_numbers(self, history: NumberedHistory) -> Profile:
+        columns = self.view.columns_of_numbers(history.numbers)
+        return profile_of(columns, history.codes, history.values, history.times, self.settings.profile)
 
     # ---- What next -----------------------------------------------------------------------------------------
 

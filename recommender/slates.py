@@ -11,6 +11,9 @@ from recommender.policy.looks import Looks, compact_looks
 from recommender.policy.rules import Codes
 
 
+NEVER = float("inf")
+
+
 class Slates:
     """Makes slates over the columns of a view. `new_from`: bits of the sources whose new videos are lifted; `before`:
     those of the same release, before something was added to it."""
@@ -41,6 +44,11 @@ class Slates:
         """Whether a slate of candidates from a cache depends on more of the viewer than they do."""
         self._current_policy()
         return bool(self._view.rules) or self._settings.calibration.strength > 0 or self._has_copies
+
+    def same_until(self, now: float) -> float:
+        """The next moment at which a rule begins or ends."""
+        moments = (moment for rule in self._view.rules for moment in (rule.from_, rule.until))
+        return min((moment for moment in moments if moment is not None and moment > now), default=NEVER)
 
     def blocked(self, query: Query) -> np.ndarray | None:
         """(V,) bool: what editors' rules keep out of this request; None for nothing."""

@@ -1,11 +1,27 @@
 """The routes under /v1, a blueprint for each noun. They translate HTTP; `api.service` does the work."""
 
-from flask import current_app
+from flask import current_app, request
 
+from api.budget import Budget
+from api.errors import Problem
 from api.service import Service
+
+DEADLINE = "X-Deadline-Ms"
 
 
 def service() -> Service:
     """The service of the application that handles this request."""
     found: Service = current_app.extensions["watchnext"]
     return found
+
+
+def asked_budget() -> Budget:
+    """The time that this request may take. Raises Problem 422."""
+    given = request.headers.get(DEADLINE)
+    if given is None:
+        return service().budget()
+    if not (given.isascii() and given.isdigit() and 1 <= int(given[:9]) <= 60_000 and len(given) < 9):
+        raise Problem(
+            422, "invalid_request", f"{DEADLINE} is a whole number of milliseconds, 1 to 60000", field=DEADLINE
+        )
+    return service().budget(float(given))

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from flask import Blueprint, g
+from flask import Blueprint, Response, g, request
 
 from api.operations import operation
-from api.routes import service
+from api.routes import asked_budget, service
 from api.schemas.recommendations import (
     RecommendationAnswer,
     RecommendationQuery,
@@ -20,6 +20,11 @@ from api.service import as_request
 blueprint = Blueprint("recommendations", __name__, url_prefix="/v1")
 
 
+def _ready_recommendations(user_id: str) -> Response | None:
+    found = service().ready_answer(user_id, request.query_string, g.request_id)
+    return None if found is None else Response(found, content_type="application/json")
+
+
 @operation(
     blueprint,
     "GET",
@@ -27,10 +32,11 @@ blueprint = Blueprint("recommendations", __name__, url_prefix="/v1")
     role="read",
     query=RecommendationQuery,
     answer=RecommendationAnswer,
+    ready=_ready_recommendations,
 )
 def get_recommendations(user_id: str, query: RecommendationQuery) -> dict[str, Any]:
     """A page of recommendations for a viewer; an unknown viewer gets a good list too."""
-    return service().recommend(user_id, as_request(query), g.request_id)
+    return service().recommend(user_id, as_request(query), g.request_id, asked_budget(), request.query_string)
 
 
 @operation(
@@ -43,7 +49,7 @@ def get_recommendations(user_id: str, query: RecommendationQuery) -> dict[str, A
 )
 def post_recommendations(user_id: str, body: RecommendationRequest) -> dict[str, Any]:
     """The same with context, session history and weights in a body."""
-    return service().recommend(user_id, body, g.request_id)
+    return service().recommend(user_id, body, g.request_id, asked_budget())
 
 
 @operation(blueprint, "GET", "/videos/<path:video_id>/similar", role="read", query=SimilarQuery, answer=SimilarAnswer)

@@ -75,7 +75,9 @@ class RecommendationAnswer(BaseModel):
     propensity: list[float] = Field(
         description="of each item: the probability, over what is left to chance, that it stands at its place"
     )
-    cache: Literal["hit", "miss", "off"]
+    cache: Literal["hit", "stale", "miss", "off"] = Field(
+        description="whether the candidates came from the cache; stale: old ones, while new ones are made"
+    )
     timings_ms: dict[str, float]
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 import sqlalchemy as sa
 
 from data.schema import Event, EventType
+from data.signals import type_codes
 from data.store.quick import QuickReader
 from data.store.tables import events, videos
 from data.store.writing import insert_into, writing
@@ -39,6 +40,28 @@ class History:
 
     def __len__(self) -> int:
         return len(self.video_ids)
+
+
+@dataclass(frozen=True)
+class NumberedHistory:
+    """A viewer's events, newest first, by the numbers of the videos: numbers (n,) int64, codes (n,) int8 of the types as
+    in `data.signals`, values (n,) float64 (NaN where there is none), times (n,) float64 seconds."""
+
+    numbers: np.ndarray
+    codes: np.ndarray
+    values: np.ndarray
+    times: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def before(self, earlier: "NumberedHistory") -> "NumberedHistory":
+        """These events and those that were added before them; of the same time those added later stand first."""
+        order = np.argsort(-np.concatenate([self.times, earlier.times]), kind="stable")
+        parts = ("numbers", "codes", "values", "times")
+        return NumberedHistory(
+            *(np.concatenate([getattr(self, part), getattr(earlier, part)])[order] for part in parts)
+        )
 
 
 @dataclass(frozen=True)
@@ -108,6 +131,18 @@ class EventLog:
     def history(self, user_id: str, limit: int = HISTORY_LIMIT) -> History:
         """The newest events of a viewer (by the time they occurred; ties: the later added first), but impressions."""
         return _history(user_id, self._quick.rows(_HISTORY, (user_id, limit)))
+
+    def numbered_history(self, user_id: str, after: int = 0) -> NumberedHistory:
+        """The same as `history` by the numbers of the videos, removed ones too; those behind event number `after`."""
+        columns = list(zip(*self._quick.rows(_NUMBERED, (user_id, after, HISTORY_LIMIT)), strict=True)) or [()] * 4
+        numbers, types, values, times = columns
+        return NumberedHistory(
+            np.array(numbers, np.int64), type_codes(types), np.array(values, np.float64), np.array(times, np.float64)
+        )
+
+    def count_of(self, user_id: str, until_seq: int) -> int:
+        """How many events of a viewer there are up to an event number, impressions too."""
+        return int(self._quick.rows(_COUNT_OF, (user_id, until_seq))[0][0])
 
     def seen_since(self, user_id: str, since: float, limit: int = HISTORY_LIMIT) -> History:
         """All that a viewer did, or was shown, from a moment on (seconds since 1970), the last added first."""
@@ -235,6 +270,11 @@ _HISTORY = (
     "SELECT video_id, type, value, occurred_at FROM events WHERE user_id = ? AND type <> 'impression'"
     " ORDER BY occurred_at DESC, seq DESC LIMIT ?"
 )
+_NUMBERED = (
+    "SELECT videos.number, type, value, occurred_at FROM events JOIN videos ON videos.id = events.video_id"
+    " WHERE user_id = ? AND seq > ? AND type <> 'impression' ORDER BY occurred_at DESC, seq DESC LIMIT ?"
+)
+_COUNT_OF = "SELECT COUNT(*) FROM events WHERE user_id = ? AND seq <= ?"
 _SEEN = (
     "SELECT video_id, type, value, occurred_at FROM events WHERE user_id = ? AND occurred_at >= ?"
     " ORDER BY seq DESC LIMIT ?"

@@ -219,12 +219,15 @@ class Pipeline:
         """The `found_by` bits of these sources."""
         return sum(1 << bit for bit, source in enumerate(self.sources) if source.name in names)
 
+    def _deadline_ms(self, query: Query) -> float:
+        return min(self.settings.deadline_ms, query.deadline_ms)
+
     def _ask(self, source: Source, query: Query, eligible: np.ndarray, started: float, trace: Trace) -> Found | None:
         pace = self._paces[source.name]
         try:
             if not source.enabled(query):
                 return None
-            left_ms = self.settings.deadline_ms - (time.perf_counter() - started) * 1000
+            left_ms = self._deadline_ms(query) - (time.perf_counter() - started) * 1000
             if not source.last_resort and (pace.rests or left_ms <= pace.cost_ms):
                 pace.skipped()
                 why = "it has been too slow" if pace.rests else "no time was left for it"
@@ -247,7 +250,7 @@ class Pipeline:
         ranker = None if query.weights else self.ranker
         if self._describe is None or (ranker is None and not query.described):
             return fused
-        if (time.perf_counter() - started) * 1000 > self.settings.deadline_ms:
+        if (time.perf_counter() - started) * 1000 > self._deadline_ms(query):
             trace.warnings.append("the ranker was left out: no time was left for it")
             return fused
         best = candidates.first(self.settings.ranked)

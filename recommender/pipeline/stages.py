@@ -4,6 +4,7 @@ filters -> sources -> merge -> scorer -> ranker -> hydrators, and the policy (`r
 them. Everything is arrays over the columns of one release.
 """
 
+import math
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -19,7 +20,8 @@ class Query:
 
     `now` is seconds since 1970; `labels` are OR-ed; `weights` overrides source weights by name; `surface` is where the
     list is shown; `seed` is of what is left to chance; shown (s,) int64 columns and showings (s,) int64: how often each
-    was shown to the viewer lately and passed over; `described`: whether the trace is to say what a ranker sees.
+    was shown to the viewer lately and passed over; `described`: whether the trace is to say what a ranker sees;
+    deadline_ms: time for sources and ranker, where that is less than the settings give.
     """
 
     profile: Profile
@@ -36,6 +38,7 @@ class Query:
     shown: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     showings: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     described: bool = False
+    deadline_ms: float = math.inf
 
 
 @dataclass(frozen=True)
