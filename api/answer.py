@@ -141,7 +141,9 @@ class Answer:
             # A later page shows what the first one left, whatever a list of its own would be filled up with.
             closed = self._asked.cursor is not None or not with_history
             slate = self._engine.select(query, rest, self._trace, closed, eligible)
-        left = rest.take(np.flatnonzero(~np.isin(rest.columns, slate.columns)))
+        is_left = np.ones(len(self._engine.videos), bool)
+        is_left[slate.columns] = False
+        left = rest.take(np.flatnonzero(is_left[rest.columns]))
         items = items_of(
             self._engine,
             query,

@@ -8,7 +8,6 @@ import base64
 import binascii
 import hashlib
 import struct
-import zlib
 from dataclasses import dataclass
 
 from api.errors import Problem
@@ -29,7 +28,7 @@ class Cursor:
 def write_cursor(cursor: Cursor, binding: str) -> str:
     """`binding` names the viewer and the question: a cursor serves no other."""
     rest = cursor.rest.first(LONGEST)
-    content = zlib.compress(pack(rest), 1)
+    content = pack(rest)
     head = _HEAD.pack(_digest(content), _digest(binding.encode()), len(rest), cursor.shown)
     return base64.urlsafe_b64encode(head + content).decode().rstrip("=")
 
@@ -42,10 +41,9 @@ def read_cursor(text: str, binding: str) -> Cursor:
         content = raw[_HEAD.size :]
         if checksum != _digest(content) or count > LONGEST:
             raise ValueError
-        payload = zlib.decompressobj().decompress(content, BYTES_PER_CANDIDATE * LONGEST + 1)
-        if len(payload) != BYTES_PER_CANDIDATE * count:
+        if len(content) != BYTES_PER_CANDIDATE * count:
             raise ValueError
-    except (ValueError, struct.error, binascii.Error, zlib.error):
+    except (ValueError, struct.error, binascii.Error):
         raise Problem(
             400, "invalid_cursor", "this cursor is damaged; ask for the first page again", field="cursor"
         ) from None
@@ -56,7 +54,7 @@ def read_cursor(text: str, binding: str) -> Cursor:
             "this cursor belongs to another viewer or question; ask for the first page",
             field="cursor",
         )
-    return Cursor(unpack(payload), shown)
+    return Cursor(unpack(content), shown)
 
 
 def _digest(content: bytes) -> bytes:

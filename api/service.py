@@ -265,5 +265,5 @@ def _rejected(event_id: str | None, code: str, detail: str) -> dict[str, Any]:
 
 
 def as_request(query: RecommendationQuery) -> RecommendationRequest:
-    """A GET's question as the POST that asks the same."""
-    return RecommendationRequest(**query.model_dump())
+    """A GET's question, which is valid, as the POST that asks the same."""
+    return RecommendationRequest.model_construct(**query.__dict__)

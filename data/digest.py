@@ -21,7 +21,7 @@ import pandas as pd
 
 from data.files import replacing
 from data.schema import SIGNALS, SKIP_BELOW, EventType
-from data.signals import CODE, signals
+from data.signals import CODE, begins_of_runs, signals
 from data.store import Store
 
 log = logging.getLogger(__name__)
@@ -214,8 +214,3 @@ def _folded(rows: dict[str, np.ndarray], videos: int) -> dict[str, np.ndarray]:
         "first": np.minimum.reduceat(rows["first"], begins),
         "last": np.maximum.reduceat(rows["last"], begins),
     }
-
-
-def begins_of_runs(keys: np.ndarray) -> np.ndarray:
-    """Where in (n,) sorted keys each of them begins: (distinct,) int64."""
-    return np.flatnonzero(np.diff(keys, prepend=keys[:1] - 1))

@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from data.digest import Digest, begins_of_runs, digest_of
+from data.digest import Digest, digest_of
+from data.signals import begins_of_runs
 from data.store import Store
 
 

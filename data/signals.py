@@ -47,3 +47,8 @@ def strongest_of_each_type(group: np.ndarray, codes: np.ndarray, signal: np.ndar
     kept = np.zeros_like(signal)
     kept[order[last]] = signal[order[last]]
     return kept
+
+
+def begins_of_runs(keys: np.ndarray) -> np.ndarray:
+    """Where in (n,) sorted keys each of them begins: (distinct,) int64."""
+    return np.flatnonzero(np.diff(keys, prepend=keys[:1] - 1))

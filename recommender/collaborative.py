@@ -57,8 +57,12 @@ class LatentFactors:
 
         The ALS step for one user: (YtY + regularization + Yh^T (C - 1) Yh) x = Yh^T c with c = alpha * weight.
         """
+        return self.folded_in(columns, weights).viewer
+
+    def folded_in(self, columns: np.ndarray, weights: np.ndarray) -> "FoldedIn":
         watched = self.items[columns]
-        return _solve(self._normal_matrix(watched, weights), watched.T @ (self.alpha * weights))
+        normal = self._gram + watched.T @ (watched * (self.alpha * weights - 1.0)[:, None])
+        return FoldedIn(watched, self.alpha * weights, normal)
 
     def scores(self, columns: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """Predicted preference for every video: (V,) float32."""
@@ -66,9 +70,7 @@ class LatentFactors:
 
     def contributions(self, columns: np.ndarray, weights: np.ndarray, wanted: np.ndarray) -> np.ndarray:
         """How much each watched video (h) adds to the score of each wanted one (n): (h, n) float32."""
-        watched = self.items[columns]
-        towards = _solve(self._normal_matrix(watched, weights), self.items[wanted].T)
-        return (self.alpha * weights)[:, None] * (watched @ towards)
+        return self.folded_in(columns, weights).contributions(self.items[wanted])
 
     def arrays(self) -> dict[str, np.ndarray]:
         return {
@@ -81,19 +83,31 @@ class LatentFactors:
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Self:
         return cls(arrays["items"], float(arrays["regularization"]), float(arrays["alpha"]))
 
-    def _normal_matrix(self, watched: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        return self._gram + watched.T @ (watched * (self.alpha * weights - 1.0)[:, None])
 
+class FoldedIn:
+    """A viewer who was folded in: `viewer` (F,) float32, and what each watched video has to do with it."""
 
-def _solve(matrix: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """matrix^-1 right, of a symmetric matrix (F, F) that is positive definite but for rounding: by Cholesky, in a
-    fraction of the time that a general solve takes."""
-    if matrix.dtype == right.dtype == np.float32:
-        # LAPACK works on columns: it takes the transpose, which is the same, as it is.
-        _, solved, failed = lapack.sposv(matrix.T, right, lower=True)
-        if not failed:
-            return np.asarray(solved)
-    return np.linalg.solve(matrix, right)
+    def __init__(self, watched: np.ndarray, confidence: np.ndarray, normal: np.ndarray) -> None:
+        """watched: (h, F) factors of the videos with confidence (h,); normal: (F, F), the matrix to be solved."""
+        self._watched = watched
+        self._confidence = confidence
+        self._normal = normal
+        self._cholesky: np.ndarray | None = None
+        if normal.dtype == np.float32:
+            # Symmetric, and positive definite but for rounding. LAPACK works on columns: it takes the transpose, which
+            # is the same, as it is.
+            factor, failed = lapack.spotrf(normal.T, lower=True, clean=False)
+            self._cholesky = None if failed else factor
+        self.viewer = self._solved(watched.T @ confidence)
+
+    def contributions(self, wanted: np.ndarray) -> np.ndarray:
+        """How much each watched video (h) adds to the score of each of the wanted factors (n, F): (h, n) float32."""
+        return self._confidence[:, None] * (self._watched @ self._solved(wanted.T))
+
+    def _solved(self, right: np.ndarray) -> np.ndarray:
+        if self._cholesky is not None and right.dtype == np.float32:
+            return np.asarray(lapack.spotrs(self._cholesky, right, lower=True)[0])
+        return np.linalg.solve(self._normal, right)
 
 
 def fit_factors(

@@ -11,6 +11,7 @@ import numpy as np
 import scipy.sparse as sp
 from pydantic import BaseModel, ConfigDict, Field
 from scipy.linalg import lapack
+from scipy.sparse import _sparsetools as kernels
 
 #: Rows that are worked on at a time, so that no second matrix of the full size is needed.
 BLOCK = 512
@@ -32,25 +33,59 @@ class ItemWeights:
     def __init__(self, weights: sp.csr_matrix) -> None:
         self.weights = weights
 
+    @property
+    def size(self) -> int:
+        """V."""
+        return int(self.weights.shape[1])
+
     def rows(self, columns: np.ndarray) -> sp.csr_matrix:
         """The weights (h, V) of some videos (h,)."""
-        return self.weights[columns]
+        offsets, indices, data = self._compressed_rows(columns)
+        return sp.csr_matrix((data, indices, offsets), (len(columns), self.size))
 
     def scores(self, columns: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """Scores of all videos for a history: (h,) columns and weights -> (V,) float32."""
-        scores: np.ndarray = weights.astype(np.float32, copy=False) @ self.rows(columns)
+        offsets, indices, data = self._compressed_rows(columns)
+        scores = np.zeros(self.size, np.float32)
+        kernels.csc_matvec(
+            len(scores), len(columns), offsets, indices, data, weights.astype(np.float32, copy=False), scores
+        )
         return scores
 
     def sparse_scores(self, columns: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The same as `scores` without the zeros: (n,) int64 columns in order and (n,) float32 scores."""
-        rows = self.rows(columns)
-        share = np.repeat(weights, np.diff(rows.indptr)).astype(np.float32) * rows.data
-        found, place = np.unique(rows.indices, return_inverse=True)
+        offsets, indices, data = self._compressed_rows(columns)
+        share = np.repeat(weights, np.diff(offsets)).astype(np.float32) * data
+        found, place = np.unique(indices, return_inverse=True)
         return found.astype(np.int64), np.bincount(place, share, len(found)).astype(np.float32)
 
     def contributions(self, columns: np.ndarray, weights: np.ndarray, wanted: np.ndarray) -> np.ndarray:
         """How much each watched video (h) adds to the score of each wanted one (n): (h, n) float32."""
-        return self.rows(columns)[:, wanted].toarray() * weights[:, None]
+        offsets, indices, data = self._compressed_rows(columns)
+        place = np.full(self.size, -1, np.int32)
+        place[wanted] = np.arange(len(wanted))
+        # Each of the wanted once: where one is wanted twice, both have the weights of the last.
+        place_of = place[indices]
+        hits = np.flatnonzero(place_of >= 0)
+        row = np.searchsorted(offsets, hits, side="right") - 1
+        found = np.zeros((len(columns), len(wanted)), np.float32)
+        found[row, place_of[hits]] = data[hits] * weights[row]
+        return found[:, place[wanted]]
+
+    def _compressed_rows(self, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """`rows` as (offsets, indices, data).
+
+        For so few rows SciPy's own selection spends most of its time on checks: its kernels are called as it calls
+        them.
+        """
+        weights = self.weights
+        kind = weights.indices.dtype
+        offsets = np.zeros(len(columns) + 1, kind)
+        np.cumsum(weights.indptr[columns + 1] - weights.indptr[columns], out=offsets[1:])
+        indices, data = np.empty(offsets[-1], kind), np.empty(offsets[-1], weights.data.dtype)
+        rows = columns.astype(kind, copy=False)
+        kernels.csr_row_index(len(rows), rows, weights.indptr, weights.indices, weights.data, indices, data)
+        return offsets, indices, data
 
     def arrays(self) -> dict[str, np.ndarray]:
         weights = self.weights

@@ -6,12 +6,13 @@ still counts is each source's own choice (`Profile.recent`).
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from data.schema import SKIP_BELOW, WATCHED_FROM, EventType
-from data.signals import CODE, excludes, signals, strongest_of_each_type, type_codes
+from data.signals import CODE, begins_of_runs, excludes, signals, strongest_of_each_type, type_codes
 from data.store.events import History
 
 _IMPRESSION, _WATCH = CODE[EventType.IMPRESSION.value], CODE[EventType.WATCH.value]
@@ -40,6 +41,8 @@ class Profile:
     disliked: np.ndarray
     watched: np.ndarray
     unfinished: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    #: What models have worked out of it, by model: a list and its reasons ask for the same.
+    memo: dict[object, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def recent(self, half_life_items: float | None) -> tuple[np.ndarray, np.ndarray]:
         """The likes that still count, newest first, and how much: (r,) columns and (r,) float32 weights.
@@ -87,10 +90,19 @@ def profile_of(
     here = (columns >= 0) & (codes != _IMPRESSION)
     if not here.all():
         columns, codes, values, times = columns[here], codes[here], values[here], times[here]
-    says = signals(codes, values)
-    watched = np.unique(columns[excludes(codes, values)])
-    videos, first, group = np.unique(columns, return_index=True, return_inverse=True)
-    total = np.bincount(group, strongest_of_each_type(group, codes, says), len(videos))
+    if len(columns) == 0:
+        return nobody()
+    by_video = np.argsort(columns, kind="stable")
+    starts = begins_of_runs(columns[by_video])
+    # The newest event about each video is the first of its run.
+    first = by_video[starts]
+    videos = columns[first]
+    total, excluded = signals(codes, values)[by_video], excludes(codes, values)[by_video]
+    if len(videos) < len(columns):
+        group = np.repeat(np.arange(len(videos)), np.diff(starts, append=len(columns)))
+        total = np.bincount(group, strongest_of_each_type(group, codes[by_video], total))
+        excluded = np.logical_or.reduceat(excluded, starts)
+    watched = videos[excluded]
     order = np.argsort(first, kind="stable")
     liked = order[total[order] > 0]
     half_way = (codes == _WATCH) & (values >= SKIP_BELOW) & (values < WATCHED_FROM)

@@ -137,14 +137,16 @@ class GrownTransitions(ItemWeights):
         self._change = counts.astype(np.float32)
         _discount(self._change, now, settings)
 
-    def rows(self, columns: np.ndarray) -> sp.csr_matrix:
-        fitted = self.weights[self._row[columns]]
-        data = fitted.data * np.repeat(self._watched_share[columns], np.diff(fitted.indptr))
-        data *= self._following_share[fitted.indices]
-        shape = (len(columns), len(self._row))
-        rows = sp.csr_matrix((data, fitted.indices, fitted.indptr), shape) + self._change[columns]
-        np.maximum(rows.data, 0, out=rows.data)
-        return rows
+    @property
+    def size(self) -> int:
+        return len(self._row)
+
+    def _compressed_rows(self, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        offsets, indices, data = super()._compressed_rows(self._row[columns])
+        data *= np.repeat(self._watched_share[columns], np.diff(offsets))
+        data *= self._following_share[indices]
+        rows = sp.csr_matrix((data, indices, offsets), (len(columns), self.size)) + self._change[columns]
+        return rows.indptr, rows.indices, np.maximum(rows.data, 0)
 
 
 def _discount(counts: sp.csr_matrix, audience: np.ndarray, settings: TransitionSettings) -> None:

@@ -1,5 +1,7 @@
 """From scored candidates to the slate of a request: the policy, given what the catalogue and the editors say now."""
 
+import math
+
 import numpy as np
 
 from recommender.catalogue_view import CatalogueView
@@ -9,9 +11,6 @@ from recommender.pipeline.stages import Query, Ranked
 from recommender.policy import Facts, Policy, PolicySettings, Rulebook, Scored, Slate, SlateRequest
 from recommender.policy.looks import Looks, compact_looks
 from recommender.policy.rules import Codes
-
-
-NEVER = float("inf")
 
 
 class Slates:
@@ -48,7 +47,7 @@ class Slates:
     def same_until(self, now: float) -> float:
         """The next moment at which a rule begins or ends."""
         moments = (moment for rule in self._view.rules for moment in (rule.from_, rule.until))
-        return min((moment for moment in moments if moment is not None and moment > now), default=NEVER)
+        return min((moment for moment in moments if moment is not None and moment > now), default=math.inf)
 
     def blocked(self, query: Query) -> np.ndarray | None:
         """(V,) bool: what editors' rules keep out of this request; None for nothing."""

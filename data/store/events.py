@@ -44,8 +44,8 @@ class History:
 
 @dataclass(frozen=True)
 class NumberedHistory:
-    """A viewer's events, newest first, by the numbers of the videos: numbers (n,) int64, codes (n,) int8 of the types as
-    in `data.signals`, values (n,) float64 (NaN where there is none), times (n,) float64 seconds."""
+    """A viewer's events, newest first, by the numbers of the videos: numbers (n,) int64, codes (n,) int8 of the types
+    as in `data.signals`, values (n,) float64 (NaN where there is none), times (n,) float64 seconds."""
 
     numbers: np.ndarray
     codes: np.ndarray

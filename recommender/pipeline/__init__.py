@@ -156,11 +156,12 @@ class Pipeline:
         """
         parts = self.scorer.parts(query, candidates)
         fused = parts.sum(axis=0)
-        order = np.lexsort((candidates.columns, -fused))[: self.settings.reserve]
+        # They are in the order of the columns, and a stable sort leaves equals in it.
+        order = np.argsort(-fused, kind="stable")[: self.settings.reserve]
         best, parts, scores = candidates.take(order), parts.take(order, axis=1), fused[order]
-        found_by = np.zeros(len(order), np.uint32)
-        for name, behind in zip(candidates.sources, (parts > 0) & (parts >= NAMED_FROM_SHARE * scores), strict=True):
-            found_by |= np.left_shift(behind, self._bits[name], dtype=np.uint32)
+        behind = (parts > 0) & (parts >= NAMED_FROM_SHARE * scores)
+        bits = np.array([1 << self._bits[name] for name in candidates.sources], np.uint32)
+        found_by = np.where(behind, bits[:, None], np.uint32(0)).sum(axis=0, dtype=np.uint32)
         return replace(best, fused=scores), Ranked(best.columns, scores, found_by)
 
     def hydrate(self, query: Query, slate: Shown, trace: Trace, skip: Collection[str] = ()) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ nobody will see.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,8 @@ class CatalogueFacts:
 
     def hydrate(self, query: Query, slate: Shown) -> list[dict[str, Any]]:
         view = self._view
-        return [{"title": view.titles[column], "labels": view.labels[column]} for column in slate.columns.tolist()]
+        titles, labels = view.titles, view.labels
+        return [{"title": titles[column], "labels": labels[column]} for column in slate.columns.tolist()]
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,9 @@ class Reason:
     code: str
     text: str
     video_id: str | None = None
+
+    def as_dict(self) -> dict[str, str | None]:
+        return {"code": self.code, "text": self.text, "video_id": self.video_id}
 
 
 #: What is said of an item that a rule and not its score has put where it is. What is new or boosted has its own reason.
@@ -62,7 +66,7 @@ class Reasons:
                 behind[asked] = source.explain(query, slate.columns[asked])
         items = zip(slate.columns.tolist(), behind.tolist(), slate.rules, strict=True)
         return [
-            {"reason": asdict(_OF_RULES.get(rule or "") or self._reason(query, column, row))}
+            {"reason": (_OF_RULES.get(rule or "") or self._reason(query, column, row)).as_dict()}
             for column, row, rule in items
         ]
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from recommender.collaborative import LatentFactors
+from recommender.collaborative import FoldedIn, LatentFactors
 from recommender.index import VectorIndex
 from recommender.item_item import ItemWeights
 from recommender.models import HistoryModel
@@ -51,6 +51,9 @@ class HistorySource(BaseSource):
                 return best_of(found[0], scores[0], eligible, k)
             if isinstance(self._model, ItemWeights):
                 return best_of(*self._model.sparse_scores(columns, weights), eligible, k)
+        if isinstance(self._model, LatentFactors):
+            folded = query.profile.memo[self._model] = self._model.folded_in(columns, weights)
+            return best(self._model.items @ folded.viewer, eligible, k)
         return best(self._model.scores(columns, weights), eligible, k)
 
     def explain(self, query: Query, columns: np.ndarray) -> np.ndarray:
@@ -58,7 +61,11 @@ class HistorySource(BaseSource):
         behind = np.full(len(columns), -1, np.int64)
         known = np.flatnonzero(columns < self._size)
         if len(known) and len(rows):
-            parts = self._model.contributions(liked, weights, columns[known])
+            folded = query.profile.memo.get(self._model)
+            if isinstance(self._model, LatentFactors) and isinstance(folded, FoldedIn):
+                parts = folded.contributions(self._model.items[columns[known]])
+            else:
+                parts = self._model.contributions(liked, weights, columns[known])
             behind[known] = np.where(parts.max(axis=0) > 0, rows[parts.argmax(axis=0)], -1)
         return behind
 
