@@ -1,6 +1,7 @@
 """Runs the service: the embedded Redis beside granian's worker processes, started and stopped together."""
 
 import contextlib
+import gc
 import multiprocessing
 import os
 import shutil
@@ -23,13 +24,20 @@ from data.home import Home
 from data.store import Store
 
 PATIENCE_S = 3.0
+#: Requests leave hardly any circles behind.
+COLLECT_AFTER = (20_000, 20, 50)
 
 
 def create_worker() -> Flask:
     """The application of one worker process."""
     end_with_parent(lambda: os._exit(1))
     forget_dead_processes()
-    return create_app()
+    app = create_app()
+    # What is there now stays: looking through it again and again would take a tenth of the time of each list.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*COLLECT_AFTER)
+    return app
 
 
 def run_server(settings: Settings) -> None:

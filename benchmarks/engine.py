@@ -85,7 +85,7 @@ def engine(
 def measure_movielens(folder: Path, requests: int) -> dict[str, Any]:
     """Everything real: the import, the refresh with its ranker, the viewers' histories."""
     with _movielens(folder) as (store, home), _one_thread():
-        settings = _settings(SOURCES)
+        settings = settings_with(SOURCES)
         opened = Engine.open(home, store, settings)
         ratings = read_ratings(folder)
         viewers = np.random.default_rng(0).permutation(ratings["userId"].unique())[:requests].tolist()
@@ -108,7 +108,7 @@ def measure_large(videos: int, requests: int) -> dict[str, Any]:
     started = time.perf_counter()
     release, view = _made_release(videos)
     with _one_thread():
-        opened = Engine(release, view, _settings(SOURCES_OF_LARGE))
+        opened = Engine(release, view, settings_with(SOURCES_OF_LARGE))
         opening_s = time.perf_counter() - started
         rng = np.random.default_rng(1)
         queries = [Query(_made_profile(rng, videos), SHOWN, 1_700_000_000.0 + turn) for turn in range(requests)]
@@ -213,7 +213,7 @@ def _library_calls(opened: Engine) -> Callable[[Query], object]:
 # ---- What it is measured on ------------------------------------------------------------------------------------
 
 
-def _settings(sources: Sequence[str]) -> RecommenderSettings:
+def settings_with(sources: Sequence[str]) -> RecommenderSettings:
     settings = RecommenderSettings()
     for name, source in settings.sources:
         source.enabled = name in sources
@@ -234,7 +234,7 @@ def _movielens(folder: Path) -> Iterator[tuple[Store, Home]]:
         home = Home.at(Path(scratch))
         store = Store.open(home.database_url)
         import_ratings(folder, read_ratings(folder), home, store)
-        refresh(store, home, _settings(SOURCES))
+        refresh(store, home, settings_with(SOURCES))
         yield store, home
         store.close()
 

@@ -1,0 +1,221 @@
+"""How fast is a running server? `watchnext bench serve --data FOLDER` (with ml-1m); it needs `wrk`.
+
+`watchnext serve` with two processes on MovieLens-1M, everything real, asked for the lists of random viewers (ten videos
+each) over ten connections by wrk, which works on the same cores. Four sources of 300 candidates each, the trained
+ranker, diversity, reasons. In the same run stand the floors, under the same server and as many processes and threads: a
+Flask route that returns a constant body of the same size, and one that returns the bytes of one Redis GET.
+
+    warm         as it comes, after nearly all viewers have been asked for
+    warm_redis   the same without the memory of the processes: every list from candidates in Redis
+    cold         no cache at all: every list is made
+    redis_down   as it comes, but with a Redis that takes connections and answers nothing
+    swap         as it comes, while another release is published every second
+    refresh      as it comes, while a refresh runs on the same cores
+"""
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import httpx
+import orjson
+import typer
+
+from api.demonstration import running_server
+from api.embedded_redis import embedded_redis
+from api.server import free_port
+from api.settings import ServerSettings
+from benchmarks import main
+from benchmarks.engine import CANDIDATES, SHOWN, SOURCES, settings_with
+from benchmarks.quality_tasks.movielens import RATINGS, import_ratings, read_ratings
+from benchmarks.serving.floors import REDIS, SIZE
+from benchmarks.serving.load import Load, loaded, require_wrk
+from data.home import Home
+from data.store import Store
+from recommender.pipeline.sources.settings import SourcesSettings
+from recommender.refresh import refresh
+from recommender.release import Releases
+
+app = typer.Typer()
+VIEWERS = 6_040
+PUBLISH_EVERY_S = 1.0
+#: Long enough for each process to be asked for nearly every viewer.
+WARM_UP_S = 15.0
+START_LIMIT_S = 60.0
+
+
+@app.command()
+def serve(
+    data: Annotated[Path, typer.Option(help="the folder with ml-1m")],
+    seconds: Annotated[float, typer.Option(min=1)] = 10.0,
+    connections: Annotated[int, typer.Option(min=1)] = 10,
+    into: Annotated[Path | None, typer.Option(help="a folder for the service, used again if it is there")] = None,
+    json: Annotated[bool, typer.Option("--json", help="one JSON object on standard output")] = False,
+) -> None:
+    """Requests a second and times of answers: warm, cold, and while things go wrong; beside bare routes."""
+    if not (data / "ml-1m" / RATINGS).is_file():
+        raise typer.BadParameter(f"--data needs a folder with ml-1m/{RATINGS}")
+    require_wrk()
+    with tempfile.TemporaryDirectory(prefix="watchnext-bench-") as scratch:
+        result = measure(data / "ml-1m", Home.at(into or Path(scratch) / "home"), seconds, connections)
+    if json:
+        typer.echo(orjson.dumps(result, option=orjson.OPT_INDENT_2).decode())
+        return
+    typer.echo(f"lists of {result['body_bytes']:,} bytes, {connections} connections, {seconds:g} s each")
+    for name, figures in result.items():
+        if isinstance(figures, dict):
+            ratio = f", {figures['ratio']:.2f} of {figures['of']}" if "ratio" in figures else ""
+            typer.echo(
+                f"{name:<11}{figures['req_s']:>8,.0f} req/s  mean {figures['mean_ms']:.2f} ms, p50"
+                f" {figures['p50_ms']:.2f}, p95 {figures['p95_ms']:.2f}, p99 {figures['p99_ms']:.2f}, slowest"
+                f" {figures['max_ms']:.0f}; {figures['failed']} failed{ratio}"
+            )
+
+
+def measure(folder: Path, home: Home, seconds: float, connections: int) -> dict[str, Any]:
+    prepare(folder, home)
+    usual = {"seconds": seconds, "connections": connections, "viewers": VIEWERS, "shown": SHOWN}
+
+    def served(
+        meanwhile: Callable[[Home, Load], None] | None = None, warm: bool = True, **variables: str
+    ) -> dict[str, Any]:
+        with _variables(**variables), running_server(home, free_port("127.0.0.1", 0)) as (address, _):
+            if warm:
+                loaded(address, **{**usual, "seconds": WARM_UP_S, "seed": 1})
+            load = Load(address, **usual)
+            if meanwhile is not None:
+                meanwhile(home, load)
+            return load.result()
+
+    with _variables(WATCHNEXT_CONFIG=str(_configuration(home))), _silent_server() as silent:
+        size = _body_bytes(home)
+        floors = {name: _told(name, _floor(name, home, size, usual)) for name in ("constant", "one_get")}
+        phases = {
+            "warm": _told("warm", served()),
+            "warm_redis": _told("warm_redis", served(WATCHNEXT_CACHE__PROCESS_MB="0")),
+            "cold": _told("cold", served(WATCHNEXT_CACHE__ENABLED="false", warm=False)),
+            "redis_down": _told("redis_down", served(WATCHNEXT_REDIS_URL=silent)),
+            "swap": _told("swap", served(_publishing)),
+            "refresh": _told("refresh", served(_refreshing)),
+        }
+    for name, of in (("warm", "constant"), ("warm_redis", "one_get")):
+        phases[name] |= {"ratio": phases[name]["req_s"] / floors[of]["req_s"], "of": of}
+    return {"body_bytes": size, "floor": floors["constant"], "floor_redis": floors["one_get"], **phases}
+
+
+def prepare(folder: Path, home: Home) -> None:
+    """MovieLens-1M with two releases, if it is not there."""
+    if Releases(home.releases).current_id() is not None:
+        return
+    store = Store.open(home.database_url)
+    import_ratings(folder, read_ratings(folder), home, store)
+    for _ in range(2):
+        refresh(store, home, settings_with(SOURCES))
+    store.close()
+
+
+# ---- What goes on meanwhile ------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _silent_server() -> Iterator[str]:
+    """The URL of a Redis whose process hangs: the system takes connections for it, and nobody reads them."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield f"redis://127.0.0.1:{listening.getsockname()[1]}"
+
+
+def _told(name: str, figures: dict[str, Any]) -> dict[str, Any]:
+    typer.echo(f"{name}: {figures['req_s']:,.0f} req/s, p99 {figures['p99_ms']:.2f} ms", err=True)
+    return figures
+
+
+def _publishing(home: Home, load: Load) -> None:
+    releases = Releases(home.releases)
+    ids = [manifest["id"] for manifest in releases.list()][:2]
+    turn = 0
+    while not load.is_over:
+        turn += 1
+        releases.publish(ids[turn % 2])
+        time.sleep(PUBLISH_EVERY_S)
+
+
+def _refreshing(home: Home, load: Load) -> None:
+    command = [sys.executable, "-m", "api.cli", "--home", str(home.root), "refresh"]
+    while not load.is_over:
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as refreshing:
+            while refreshing.poll() is None and not load.is_over:
+                time.sleep(0.1)
+            refreshing.kill()
+
+
+# ---- The servers -----------------------------------------------------------------------------------------------
+
+
+def _configuration(home: Home) -> Path:
+    path = home.root / "watchnext.toml"
+    sources = (
+        f"[recommender.sources.{name}]\nenabled = {str(name in SOURCES).lower()}\ncandidates = {CANDIDATES}\n"
+        for name in SourcesSettings.model_fields
+    )
+    path.write_text("\n".join(sources))
+    return path
+
+
+def _body_bytes(home: Home) -> int:
+    with running_server(home, free_port("127.0.0.1", 0)) as (address, _):
+        sizes = [
+            len(httpx.get(f"{address}/v1/users/{viewer}/recommendations", params={"limit": SHOWN}).content)
+            for viewer in range(1, 51)
+        ]
+    return sum(sizes) // len(sizes)
+
+
+def _floor(name: str, home: Home, size: int, usual: dict[str, Any]) -> dict[str, Any]:
+    port, settings = free_port("127.0.0.1", 0), ServerSettings()
+    command = [sys.executable, "-m", "granian", "--interface", "wsgi", "--factory", f"benchmarks.serving.floors:{name}"]
+    command += ["--port", str(port), "--workers", str(settings.workers), "--blocking-threads", str(settings.threads)]
+    with embedded_redis(home, 64) as url, _variables(**{SIZE: str(size), REDIS: url}):
+        server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            address = f"http://127.0.0.1:{port}"
+            _wait_for(f"{address}/v1/users/1/recommendations")
+            loaded(address, **{**usual, "seconds": 2})
+            return loaded(address, **usual)
+        finally:
+            server.terminate()
+            server.wait(20)
+
+
+def _wait_for(url: str) -> None:
+    deadline = time.monotonic() + START_LIMIT_S
+    while time.monotonic() < deadline:
+        with contextlib.suppress(httpx.HTTPError):
+            httpx.get(url, timeout=5).raise_for_status()
+            return
+        time.sleep(0.1)
+    raise RuntimeError(f"{url} does not answer")
+
+
+@contextlib.contextmanager
+def _variables(**given: str) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in given}
+    os.environ.update(given)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+if __name__ == "__main__":
+    main(app)
