@@ -57,6 +57,10 @@ class ReadyAnswers:
         self._lock = threading.Lock()
 
     @property
+    def is_on(self) -> bool:
+        return self._room > 0
+
+    @property
     def size(self) -> int:
         """In bytes."""
         return self._bytes

@@ -40,6 +40,7 @@ from recommender.why import why
 log = logging.getLogger(__name__)
 
 CLOCK_SKEW_S = 300.0
+_PLAIN = RecommendationRequest()
 
 
 class Service:
@@ -89,7 +90,7 @@ class Service:
         self.telemetry.recommended(given["cache"], given["fallback"], given["degraded"], given["timings_ms"])
         if answer.age_s is not None:
             self.telemetry.cached_for(answer.age_s)
-        if question is not None and answer.is_whole and asked.cursor is None:
+        if question is not None and self.ready.is_on and answer.is_whole and asked.cursor is None:
             self._keep_ready(user_id, question, answer, given)
         return given
 
@@ -266,4 +267,4 @@ def _rejected(event_id: str | None, code: str, detail: str) -> dict[str, Any]:
 
 def as_request(query: RecommendationQuery) -> RecommendationRequest:
     """A GET's question, which is valid, as the POST that asks the same."""
-    return RecommendationRequest.model_construct(**query.__dict__)
+    return _PLAIN.model_copy(update=query.__dict__)

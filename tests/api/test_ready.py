@@ -1,0 +1,136 @@
+"""Answers out of the memory of a process: the same list without work, and never a list that is no longer right."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from data.home import Home
+from data.schema import Video
+from data.store import Store
+from recommender.refresh import refresh
+
+#: Nothing is kept of what is shown: the first lists would be made for that.
+UNSEEN = {"share": 0.0}
+
+
+@pytest.fixture
+def two(make_app: Callable[..., Flask]) -> tuple[FlaskClient, FlaskClient]:
+    """Two processes of a service, as they are without Redis: each knows only itself and the database."""
+    first, second = (make_app(exposures=UNSEEN, redis_url="redis://127.0.0.1:1").test_client() for _ in range(2))
+    return first, second
+
+
+def ask(client: FlaskClient, user: str = "u0", **query: object) -> dict[str, Any]:
+    response = client.get(f"/v1/users/{user}/recommendations", query_string=query)
+    assert response.status_code == 200
+    found: dict[str, Any] = response.json
+    return found
+
+
+def ids(answer: dict[str, Any]) -> list[str]:
+    return [item["video_id"] for item in answer["items"]]
+
+
+def kept(client: FlaskClient) -> int:
+    size: int = client.application.extensions["watchnext"].ready.size
+    return size
+
+
+def test_the_same_question_has_the_same_answer_out_of_memory(two: tuple[FlaskClient, FlaskClient]) -> None:
+    client, _ = two
+    first, second = ask(client), ask(client)
+    assert (first["cache"], second["cache"]) == ("off", "hit")
+    assert first["request_id"] != second["request_id"]
+    own = ("request_id", "cache", "timings_ms", "release")
+    assert {n: v for n, v in first.items() if n not in own} == {n: v for n, v in second.items() if n not in own}
+    assert first["release"].keys() == second["release"].keys()
+    assert first["release"]["id"] == second["release"]["id"]
+    assert ask(client, limit=3)["cache"] == "off", "another question is another one"
+    assert ask(client, user="u1")["cache"] == "off"
+    third = client.get("/v1/users/u0/recommendations", headers={"X-Request-ID": 'a"b\\c'})
+    assert third.json["request_id"] == third.headers["X-Request-ID"] == 'a"b\\c'
+
+
+def test_whatever_the_viewer_does_in_another_process_counts_at_once(two: tuple[FlaskClient, FlaskClient]) -> None:
+    here, there = two
+    top = ids(ask(here))[0]
+    assert ask(here)["cache"] == "hit"
+    event = {"event_id": "x", "user_id": "u0", "video_id": top, "type": "not_interested", "occurred_at": 1.75e9}
+    there.post("/v1/events", json={"events": [event]})
+    assert top not in ids(ask(here))
+
+
+def test_a_takedown_in_another_process_counts_at_once_and_so_does_its_end(
+    two: tuple[FlaskClient, FlaskClient],
+) -> None:
+    here, there = two
+    before = ids(ask(here))
+    there.post(f"/v1/videos/{before[0]}/hide")
+    assert before[0] not in ids(ask(here))
+    there.post(f"/v1/videos/{before[0]}/unhide")
+    assert ids(ask(here)) == before
+
+
+def test_impressions_in_another_process_count_for_fatigue(
+    make_app: Callable[..., Flask],
+) -> None:
+    tired = {"policy": {"fatigue": {"after": 1}}}
+    here, there = (
+        make_app(exposures=UNSEEN, cache={"enabled": True}, recommender=tired).test_client() for _ in range(2)
+    )
+    top = ids(ask(here))[0]
+    seen = {"user_id": "u0", "video_id": top, "type": "impression", "occurred_at": time.time() - 10}
+    there.post("/v1/events", json={"events": [{**seen, "event_id": f"i{number}"} for number in range(3)]})
+    assert top not in ids(ask(here))[:1]
+
+
+def test_another_release_is_another_answer(two: tuple[FlaskClient, FlaskClient], world: Home, store: Store) -> None:
+    client, _ = two
+    ask(client)
+    assert ask(client)["cache"] == "hit"
+    second = refresh(store, world).release_id
+    assert ask(client)["release"]["id"] == second
+
+
+def test_a_window_that_ends_ends_answers(make_app: Callable[..., Flask], store: Store) -> None:
+    """Nothing is written when a licence runs out."""
+    client = make_app(exposures=UNSEEN, cache={"enabled": True}).test_client()
+    top = ids(ask(client))[0]
+    record = store.catalogue.get(top)
+    assert record is not None
+    ends = time.time() + 1.5
+    fields = {name: getattr(record, name) for name in Video.model_fields}
+    store.catalogue.upsert([Video.model_validate(fields | {"available_until": ends})])
+    assert top in ids(ask(client))
+    while time.time() < ends:
+        assert ask(client)["items"]
+    assert top not in ids(ask(client))
+
+
+def test_memory_is_bounded_and_what_was_not_asked_for_longest_goes(make_app: Callable[..., Flask]) -> None:
+    client = make_app(exposures=UNSEEN, cache={"process_mb": 0.02}).test_client()
+    sizes = []
+    for viewer in range(30):
+        ask(client, user=f"u{viewer}", limit=5)
+        sizes.append(kept(client))
+    assert 0 < max(sizes) <= 20_000
+    assert ask(client, user="u29", limit=5)["cache"] == "hit"
+    assert ask(client, user="u0", limit=5)["cache"] != "hit"
+
+
+def test_without_a_cache_nothing_is_kept(client: FlaskClient) -> None:
+    ask(client)
+    assert ask(client)["cache"] == "off"
+    assert kept(client) == 0
+
+
+def test_lists_whose_showing_is_to_be_kept_are_made(make_app: Callable[..., Flask], store: Store) -> None:
+    client = make_app(redis_url="redis://127.0.0.1:1").test_client()
+    for number in range(3):
+        client.get("/v1/users/u0/recommendations", headers={"X-Request-ID": f"list-{number}"})
+    client.application.extensions["watchnext"].exposures.flush()
+    assert {shown["request_id"] for shown in store.exposures.newest()} == {"list-0", "list-1", "list-2"}
