@@ -40,6 +40,7 @@ from recommender.profile import Profile, nobody
 log = logging.getLogger(__name__)
 
 SEED_LASTS_S = 600.0
+NOTHING_SHOWN = (np.zeros(0, np.int64), np.zeros(0, np.int64))
 NOTHING_KNOWN = NumberedHistory(np.zeros(0, np.int64), np.zeros(0, np.int8), np.zeros(0), np.zeros(0))
 NO_REASONS = (Reasons.name,)
 #: Release and settings, viewer, and what else candidates depend on.
@@ -131,8 +132,9 @@ class Answer:
             wants_reasons = False
             self._trace.warnings.append("reasons were left out: no time was left for them")
         with_history = wants_reasons or self._engine.slates.needs_history
-        query = self._with_showings(self._question)
-        query = self._with_history(query) if with_history else query
+        profile = self._known_profile() if with_history else NOBODY
+        shown_before, showings = self._showings()
+        query = replace(self._question, profile=profile, shown=shown_before, showings=showings)
         eligible = self._engine.pipeline.eligible(query)
         rest = self._engine.allowed(query, ranked, eligible)
         if self._is_usual():
@@ -260,28 +262,24 @@ class Answer:
         turn, _ = _turn_of(self._user_id)
         return seed_of(f"{self._user_id} {self._engine.release.id} {turn}")
 
-    def _with_showings(self, query: Query) -> Query:
-        """The query, and what the viewer was shown lately and passed over."""
-        fatigue = self._engine.settings.policy.fatigue
+    def _showings(self) -> tuple[np.ndarray, np.ndarray]:
+        """What the viewer was shown lately and passed over, and how often, as a query says it."""
+        fatigue, now = self._engine.settings.policy.fatigue, self._question.now
         if fatigue.after is None or self.state is None or not self.state.saw:
-            return query
-        since = query.now - fatigue.window_days * DAY_S
+            return NOTHING_SHOWN
+        since = now - fatigue.window_days * DAY_S
         try:
             seen = self._store.events.seen_since(self._user_id, since)
         except Exception as error:
             self._lacks("what was shown before cannot be read: it may be shown again", error)
-            return query
+            return NOTHING_SHOWN
         if not len(seen):
-            return query
+            return NOTHING_SHOWN
         columns = np.array([self._engine.column_of.get(name, -1) for name in seen.video_ids], np.int64)
         impression = seen.types == EventType.IMPRESSION.value
-        shown, showings = unclicked_showings(
-            columns[columns >= 0], impression[columns >= 0], seen.times[columns >= 0], query.now, fatigue
+        return unclicked_showings(
+            columns[columns >= 0], impression[columns >= 0], seen.times[columns >= 0], now, fatigue
         )
-        return replace(query, shown=shown, showings=showings)
-
-    def _with_history(self, query: Query) -> Query:
-        return replace(query, profile=self._known_profile())
 
     def _candidates(self) -> Ranked:
         """Scored candidates: from the cache where they still are what would be computed now."""
@@ -317,8 +315,8 @@ class Answer:
     def _made_candidates(self, place: _Place | None) -> Ranked:
         # As many as are kept, whatever this request shows of them: the next one may want more.
         version = self._engine.view.version
-        query = self._with_history(self._question)
-        query = replace(query, limit=max(query.limit, self._engine.settings.pipeline.reserve))
+        limit = max(self._question.limit, self._engine.settings.pipeline.reserve)
+        query = replace(self._question, profile=self._known_profile(), limit=limit)
         ranked, trace = self._engine.rank(query)
         self._gauges.asked(self._engine, query)
         self._trace.timings_ms |= trace.timings_ms

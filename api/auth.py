@@ -7,6 +7,7 @@ for a few seconds, so a revoked key ends within `REMEMBER_S`.
 import contextlib
 import ipaddress
 import time
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from flask import Flask, current_app, request
@@ -82,6 +83,7 @@ def require_role(role: str) -> None:
         raise Problem(403, "forbidden", f"this needs a key of role {role}; this one is of role {held}")
 
 
+@lru_cache(1_024)
 def is_loopback(address: str) -> bool:
     """Whether an address to bind to, or of a client, is this machine's own."""
     if address == "localhost":
