@@ -7,7 +7,7 @@ import time
 
 from flask import Flask, Response, g, request
 
-from api import auth, errors
+from api import auth, errors, pressure
 from api.errors import Problem
 from api.routes import events, health, recommendations, videos
 from api.service import Service
@@ -36,6 +36,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     errors.install(app)
     auth.install(app, store.keys)
     _install_request_ids(app)
+    server = settings.server
+    pressure.install(app, pressure.Gate(server.threads, server.waiting, server.wait_ms / 1000))
     for room in (recommendations, events, videos, health, storefront):
         app.register_blueprint(room.blueprint)
     return app

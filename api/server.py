@@ -14,6 +14,7 @@ from collections.abc import Iterator
 import typer
 from flask import Flask
 
+from api import rolling
 from api.app import EMBEDDED_REDIS_VARIABLE, create_app
 from api.auth import is_loopback
 from api.embedded_redis import embedded_redis
@@ -24,12 +25,14 @@ from data.home import Home
 from data.store import Store
 
 PATIENCE_S = 3.0
+#: Files that a process sends and receives at a time without keeping others waiting.
+LONG_ONES = 32
 #: Requests leave hardly any circles behind.
 COLLECT_AFTER = (20_000, 20, 50)
 
 
 def create_worker() -> Flask:
-    """The application of one worker process."""
+    """The application of one worker process, ready to answer."""
     end_with_parent(lambda: os._exit(1))
     forget_dead_processes()
     app = create_app()
@@ -37,12 +40,12 @@ def create_worker() -> Flask:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*COLLECT_AFTER)
+    rolling.install(app)
     return app
 
 
 def run_server(settings: Settings) -> None:
     """Serves until SIGTERM or SIGINT. Raises SettingsError when it may not or cannot listen where it should."""
-    from granian import Granian
     from granian.constants import Interfaces
 
     home = settings.open_home()
@@ -60,14 +63,15 @@ def run_server(settings: Settings) -> None:
     # FAISS and BLAS keep threads that do not survive a fork: workers begin as new processes.
     multiprocessing.set_start_method("spawn", force=True)
     with _redis_url(settings, home) as redis_url, _environment(settings, home, redis_url):
-        server = Granian(
+        server = rolling.RollingServer(
             "api.server:create_worker",
             factory=True,
             interface=Interfaces.WSGI,
             address=settings.server.host,
             port=port,
             workers=settings.server.workers,
-            blocking_threads=settings.server.threads,
+            # Those that wait, and files on their way, have threads, too.
+            blocking_threads=settings.server.threads + settings.server.waiting + LONG_ONES,
             respawn_failed_workers=True,
             respawn_interval=0.5,
             log_access=False,
@@ -143,9 +147,12 @@ def _redis_url(settings: Settings, home: Home) -> Iterator[str | None]:
 def _environment(settings: Settings, home: Home, redis_url: str | None) -> Iterator[None]:
     """Worker processes read their settings again: what was given on the command line goes along as variables."""
     metrics = home.root / "run" / "metrics"
-    shutil.rmtree(metrics, ignore_errors=True)
-    metrics.mkdir(parents=True)
+    processes = home.root / "run" / "processes"
+    for folder in (metrics, processes):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
     given = {
+        rolling.FOLDER_VARIABLE: str(processes),
         f"{PREFIX}HOME": str(home.root),
         MULTIPROCESS_VARIABLE: str(metrics),
         "OPENBLAS_NUM_THREADS": "1",

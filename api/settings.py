@@ -38,6 +38,10 @@ class ServerSettings(BaseModel):
     port: int = Field(default=8080, ge=0, le=65_535, description="0: any free one")
     workers: int = Field(default=2, ge=1, le=64, description="server processes")
     threads: int = Field(default=4, ge=1, le=64, description="requests that one process works on at a time")
+    waiting: int = Field(
+        default=60, ge=0, le=1_000, description="further requests that wait for their turn; more are refused with 429"
+    )
+    wait_ms: float = Field(default=500.0, gt=0, description="how long they wait at most")
     release_check_s: float = Field(default=0.5, gt=0, description="how often a process looks for a new release")
     release_wait_s: float = Field(
         default=0.1, ge=0, description="how long a request waits at most for a new release that is being opened"

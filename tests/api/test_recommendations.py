@@ -256,3 +256,17 @@ def test_without_the_database_a_viewer_still_gets_a_list(client: FlaskClient, wo
     answer = ask(client, limit=10)
     assert len(answer["items"]) == 10
     assert answer["degraded"] and any("database" in warning for warning in answer["warnings"])
+
+
+def test_a_list_comes_in_the_time_that_the_request_gives_it(client: FlaskClient) -> None:
+    given = client.get("/v1/users/u0/recommendations", headers={"X-Deadline-Ms": "1"})
+    assert given.status_code == 200
+    assert given.json["items"] and given.json["degraded"]
+    assert any("no time was left" in warning for warning in given.json["warnings"])
+    assert client.get("/v1/users/u0/recommendations", headers={"X-Deadline-Ms": "60000"}).json["warnings"] == []
+
+
+@pytest.mark.parametrize("wrong", ["0", "-1", "1.5", "soon", "", "60001", "9" * 40])
+def test_a_deadline_that_is_none_is_refused(client: FlaskClient, wrong: str) -> None:
+    given = client.get("/v1/users/u0/recommendations", headers={"X-Deadline-Ms": wrong})
+    assert (given.status_code, given.json["field"]) == (422, "X-Deadline-Ms")

@@ -123,6 +123,48 @@ def test_releases_are_swapped_under_load_in_every_process(world: Home, store: St
     assert {release for _, release, _ in load.answers} == {first, second}
 
 
+def test_what_cannot_be_answered_in_time_is_told_to_come_again(world: Home) -> None:
+    """Eight front ends at once, and room for one in each process: nobody waits in a queue."""
+    narrow = {"WATCHNEXT_SERVER__THREADS": "1", "WATCHNEXT_SERVER__WAITING": "0", "WATCHNEXT_CACHE__ENABLED": "false"}
+
+    class Patient(Load):
+        def ask(self, client: httpx.Client, turn: int) -> None:
+            answer = client.get(f"/v1/users/u{turn % 30}/recommendations", params={"limit": 5})
+            self.count(answer.status_code, str(answer.json().get("code")), answer.headers.get("Retry-After", ""))
+
+    with serving(world, **narrow) as (address, _), Patient(address) as load:
+        while not {200, 429} <= {status for status, _, _ in load.answers}:
+            load.until(20)
+        assert httpx.get(f"{address}/healthz", timeout=30).status_code == 200
+    assert set(load.answers) == {(200, "None", ""), (429, "too_busy", "1")}
+
+
+def test_all_processes_are_replaced_and_then_stopped_under_load_and_no_request_fails(world: Home) -> None:
+    with serving(world) as (address, process):
+        before = _workers(process.pid)
+        with Load(address) as load:
+            load.until(50)
+            process.send_signal(signal.SIGHUP)
+            while before & _workers(process.pid):
+                load.until(20)
+            load.until(100)
+        assert len(_workers(process.pid)) == len(before)
+    assert {status for status, _, _ in load.answers} == {200}
+
+
+def _workers(pid: int) -> set[int]:
+    """The processes that answer."""
+    found = psutil.Process(pid).children()
+    return {child.pid for child in found if "valkey" not in child.name() and "resource_tracker" not in _command(child)}
+
+
+def _command(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return "resource_tracker"
+
+
 def test_a_video_added_just_now_is_in_the_lists_of_who_likes_its_kind_within_seconds(home: Home, store: Store) -> None:
     """In every process, and out of lists that were cached before; `recommender.novelty` knows only it as new."""
     small_world.fill(store, home)

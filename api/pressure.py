@@ -1,0 +1,63 @@
+"""Back-pressure: so many requests are worked on at a time, so many more wait a little, and the others are told at once
+to come again. What has begun is then answered in time, and the queue does not grow.
+
+What takes long without working - a file that is sent or received - and what watches the service pass by.
+"""
+
+import threading
+import time
+
+from flask import Flask, g, request
+
+from api.errors import Problem
+
+#: Endpoints that pass by, for one of the two reasons.
+PASSING = frozenset({"health.healthz", "health.readyz", "health.metrics", "storefront.media", "videos.put_media"})
+RETRY_AFTER_S = 1
+
+
+class Gate:
+    """Lets `at_once` pass; `waiting` more wait for `wait_s` at most. Safe to use from many threads."""
+
+    def __init__(self, at_once: int, waiting: int, wait_s: float) -> None:
+        self._free = threading.Semaphore(at_once)
+        self._seats = threading.Semaphore(waiting)
+        self._wait_s = wait_s
+
+    def enter(self) -> bool:
+        """Whether it may begin; each that may has to leave."""
+        if self._free.acquire(blocking=False):
+            return True
+        if not self._seats.acquire(blocking=False):
+            return False
+        try:
+            return self._free.acquire(timeout=self._wait_s)
+        finally:
+            self._seats.release()
+
+    def leave(self) -> None:
+        self._free.release()
+
+
+def install(app: Flask, gate: Gate) -> None:
+    """Refuses with Problem 429 what cannot be worked on soon. Before everything else that a request does."""
+
+    @app.before_request
+    def enter() -> None:
+        if request.endpoint in PASSING:
+            return
+        began = time.perf_counter()
+        if not gate.enter():
+            waited_ms = 1000 * (time.perf_counter() - began)
+            raise Problem(
+                429,
+                "too_busy",
+                f"more requests than this process can answer in time (waited {waited_ms:.0f} ms); come again",
+                {"Retry-After": str(RETRY_AFTER_S)},
+            )
+        g.passed_gate = True
+
+    @app.teardown_request
+    def leave(_error: BaseException | None) -> None:
+        if g.pop("passed_gate", False):
+            gate.leave()

@@ -1,0 +1,93 @@
+"""Granian that replaces and stops its processes so that no request fails.
+
+A new process takes the place of an old one when it is ready to answer, however long that takes; Granian itself gives it
+a fixed time. An old one first closes its connections one after the other, each with the answer to its next request, so
+that nobody sends a request into a connection that is just being closed. Knows nothing of what the processes do.
+"""
+
+import os
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+from flask import Flask, Response
+from granian.server.mp import MPServer
+
+#: Where processes say that they are ready, and are told to close their connections: a file each, named by the process.
+FOLDER_VARIABLE = "SERVER_PROCESSES_FOLDER"
+LOOK_EVERY_S = 0.05
+#: One that takes longer than this will never be ready, and the old ones go all the same, as they were told to.
+PATIENCE_S = 600.0
+#: Time in which front ends that ask all the time have moved to other processes; and where there are none.
+CLOSING_S, ENDING_S = 1.0, 0.3
+
+
+class RollingServer(MPServer):
+    """Granian's own server of several processes, but for how they are replaced (SIGHUP) and stopped."""
+
+    def _respawn_workers(self, workers: Sequence[int], spawn_target: Any, target_loader: Any, delay: float = 0) -> None:
+        if not delay:  # they have died: nothing to be careful with
+            super()._respawn_workers(workers, spawn_target, target_loader, delay)
+            return
+        for place in workers:
+            old = self.wrks[place]
+            new = self._spawn_worker(idx=place, target=spawn_target, callback_loader=target_loader)
+            new.start()
+            self.wrks[place] = new
+            _wait_until_ready(new.inner.pid)
+            _close_connections(old.inner.pid)
+            time.sleep(CLOSING_S)
+            old.terminate()
+            old.join(self.workers_kill_timeout)
+            if old.is_alive():
+                old.kill()
+
+    def _stop_workers(self) -> None:
+        for worker in self.wrks:
+            _close_connections(worker.inner.pid)
+        time.sleep(ENDING_S)
+        super()._stop_workers()
+
+
+def install(app: Flask) -> None:
+    """In a process of a rolling server: says that it is ready, and closes connections once it is told to."""
+    folder = os.environ.get(FOLDER_VARIABLE)
+    if folder is None:
+        return
+    closing = threading.Event()
+
+    @app.after_request
+    def close(response: Response) -> Response:
+        if closing.is_set():
+            response.headers["Connection"] = "close"
+        return response
+
+    def watch() -> None:
+        while not _told_to_close(folder, os.getpid()).exists():
+            time.sleep(LOOK_EVERY_S)
+        closing.set()
+
+    threading.Thread(target=watch, name="closing", daemon=True).start()
+    _ready(folder, os.getpid()).touch()
+
+
+def _ready(folder: str, pid: int) -> Path:
+    return Path(folder) / f"{pid}.ready"
+
+
+def _told_to_close(folder: str, pid: int) -> Path:
+    return Path(folder) / f"{pid}.close"
+
+
+def _wait_until_ready(pid: int) -> None:
+    said = _ready(os.environ[FOLDER_VARIABLE], pid)
+    deadline = time.monotonic() + PATIENCE_S
+    while not said.exists() and psutil.pid_exists(pid) and time.monotonic() < deadline:
+        time.sleep(LOOK_EVERY_S)
+
+
+def _close_connections(pid: int) -> None:
+    _told_to_close(os.environ[FOLDER_VARIABLE], pid).touch()
