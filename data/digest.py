@@ -1,8 +1,9 @@
 """What was read of the event log, folded so far that what comes later can be folded in: one row for each viewer, video
 and type of event.
 
-A refresh keeps it in a file, and reads of the log only what came since: the log of years is read once. The file is no
-truth; one that is damaged, of another version, or of a log from which something was deleted is passed over.
+A refresh keeps it in a file, and reads of the log only what came since: the log of years is read once. Of viewers whose
+events were retracted, merged or erased since, all is forgotten and what is left is read again. The file is no truth;
+one that is damaged, of another version, or of a log that was changed in another way is passed over.
 """
 
 import dataclasses
@@ -10,8 +11,9 @@ import hashlib
 import logging
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, Self
 
@@ -23,13 +25,16 @@ from data.files import replacing
 from data.schema import SIGNALS, SKIP_BELOW, EventType
 from data.signals import CODE, begins_of_runs, signals
 from data.store import Store
+from data.store.viewers import viewer_hash
 
 log = logging.getLogger(__name__)
 
 #: A share by which the log may have grown before it is kept anew: so little is soon read again.
 LITTLE = 0.01
+#: Viewers whose events are read again at a time.
+VIEWERS_AT_ONCE = 500
 #: What a file holds depends on this format and on the signal table.
-FORMAT = 1
+FORMAT = 2
 _TABLE = [(name, dataclasses.astuple(signal)) for name, signal in SIGNALS.items()]
 _GRADED_BY = hashlib.sha256(repr((FORMAT, SKIP_BELOW, _TABLE)).encode()).hexdigest()
 ROWS: dict[str, type[np.generic]] = {
@@ -51,8 +56,8 @@ class Digest:
     viewers, videos and countries: names, in the order in which they came first. Of the rows, viewer and video (n,)
     int32 and country (n,) int16 (-1: unknown) are places in them; code (n,) int8: see `type_codes`; signal (n,)
     float32: of the strongest of these events, of the last of equals; first and last (n,) float64: their times; place
-    (n,) int64: where in the log the last of them stands, whose country this is. events: how many this was made of;
-    showings among them say nothing of taste and have no rows. newest: see `EventLog.newest_until`.
+    (n,) int64: the number of the last of them, whose country this is. events: how many the log had then; showings among
+    them say nothing of taste and have no rows. newest: see `EventLog.newest_until`.
     """
 
     viewers: tuple[str, ...] = ()
@@ -67,12 +72,12 @@ class Digest:
 
     def with_frames(self, frames: Iterable[pd.DataFrame]) -> Self:
         """The same with events that came later, in frames (columns user_id, video_id, type, value, occurred_at,
-        country) in the order of the log."""
+        country, and seq where they are of the log) in the order of the log, or of each viewer's."""
         viewers, videos = _places(self.viewers), _places(self.videos)
         countries: dict[str | None, int] = {None: -1} | _places(self.countries)
-        parts, read = [dict(self.rows)], self.events
+        parts, read = [dict(self.rows)], 0
         for frame in frames:
-            place = read + np.arange(len(frame))
+            place = frame["seq"].to_numpy(np.int64) if "seq" in frame else read + np.arange(len(frame))
             read += len(frame)
             did = (frame["type"] != EventType.IMPRESSION.value).to_numpy()
             frame = frame[did]
@@ -99,8 +104,23 @@ class Digest:
             videos=tuple(videos),
             countries=tuple(filter(None, countries)),
             rows=_folded(rows, len(videos)) if len(parts) > 1 else rows,
-            events=read,
         )
+
+    def without(self, viewers: Collection[str]) -> Self:
+        """The same as if some viewers had never been, and what they alone have met neither."""
+        forgotten = frozenset(viewers)
+        kept = np.fromiter((name not in forgotten for name in self.viewers), bool, len(self.viewers))
+        rows = {name: values[kept[self.rows["viewer"]]] for name, values in self.rows.items()}
+        names = {}
+        for column, known in (("viewer", self.viewers), ("video", self.videos), ("country", self.countries)):
+            used = np.zeros(len(known) + 1, bool)
+            used[rows[column]] = True
+            # What is unknown has the place -1, which is the last.
+            used[-1] = False
+            place = np.where(used, np.cumsum(used) - 1, -1).astype(ROWS[column])
+            rows[column] = place[rows[column]]
+            names[column] = tuple(name for name, is_used in zip(known, used, strict=False) if is_used)
+        return replace(self, viewers=names["viewer"], videos=names["video"], countries=names["country"], rows=rows)
 
     # ---- On disk -------------------------------------------------------------------------------------------
 
@@ -143,7 +163,7 @@ def _read(path: Path, rows: Iterable[str]) -> tuple[dict[str, Any], dict[str, np
 def about_as_large(store: Store, kept: Path) -> tuple[int, int]:
     """(events, viewers) of the log; without counting again what a file counts that keeps it, and so not exactly."""
     before = _read(kept, ())
-    if before is None or before[0]["until_seq"] > store.events.last_seq():
+    if before is None or before[0]["newest"] != store.events.newest_until(before[0]["until_seq"]):
         return store.events.count(), store.events.count_viewers()
     facts, _ = before
     return facts["events"] + store.events.count(after=facts["until_seq"]), len(facts["viewers"])
@@ -152,36 +172,56 @@ def about_as_large(store: Store, kept: Path) -> tuple[int, int]:
 def digest_of(store: Store, until_seq: int | None = None, kept: Path | None = None) -> Digest:
     """The log up to an event number, or all of it, read without holding its rows at once.
 
-    kept: a file that keeps it; what this holds already is not read again.
+    kept: a file that keeps it; what this holds already is not read again, but of viewers of whom something has gone.
     """
     until_seq = store.events.last_seq() if until_seq is None else until_seq
     before = _kept_of(store, kept) if kept is not None else None
     if before is None or before.until_seq > until_seq:
         before = Digest()
-    if before.until_seq == until_seq:
+    bereft = store.events.bereft_since(before.until_seq)
+    if before.until_seq == until_seq and not bereft:
         return before
-    grown = before.with_frames(store.events.frames(until_seq, before.until_seq))
-    digest = replace(grown, until_seq=until_seq, newest=store.events.newest_until(until_seq))
-    if kept is not None and digest.events > before.events * (1 + LITTLE):
+    # Nobody hashes all viewers for nothing.
+    again = [name for name in before.viewers if viewer_hash(name) in bereft] if bereft else []
+    left = before.without(again) if again else before
+    frames = chain(_frames_again(store, again, before.until_seq), store.events.frames(until_seq, before.until_seq))
+    digest = replace(
+        left.with_frames(frames),
+        until_seq=until_seq,
+        events=store.events.count(until_seq),
+        newest=store.events.newest_until(until_seq),
+    )
+    if kept is not None and (bereft or digest.events > before.events * (1 + LITTLE)):
         try:
             digest.save(kept)
+            store.events.forget_removed(until_seq)
         except OSError as error:
             log.warning("%s is not kept, the next refresh reads the log again: %s", kept, error)
     return digest
 
 
+def _frames_again(store: Store, viewers: list[str], until_seq: int) -> Iterator[pd.DataFrame]:
+    for start in range(0, len(viewers), VIEWERS_AT_ONCE):
+        yield from store.events.frames(until_seq, of=viewers[start : start + VIEWERS_AT_ONCE])
+
+
 def _kept_of(store: Store, kept: Path) -> Digest | None:
-    """What a file holds of the log; one of another log, or with what was deleted from it since, is deleted too."""
+    """What a file holds of the log; one of another log, or of one that somebody else has changed since, is deleted."""
     for left_by_a_killed_run in kept.parent.glob(f".{kept.name}.*.tmp"):
         left_by_a_killed_run.unlink(missing_ok=True)
     digest = Digest.load(kept)
     if digest is None:
         return None
-    same = digest.events == store.events.count(digest.until_seq)
-    if same and digest.newest == store.events.newest_until(digest.until_seq):
+    if digest.events == store.events.count(digest.until_seq) and _newest_is_the_same(store, digest):
         return digest
     kept.unlink()
     return None
+
+
+def _newest_is_the_same(store: Store, digest: Digest) -> bool:
+    if digest.newest == store.events.newest_until(digest.until_seq):
+        return True
+    return bool(digest.newest) and store.events.was_removed(digest.newest[-1])
 
 
 def _places(names: Iterable[str]) -> dict[str, int]:

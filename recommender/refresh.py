@@ -259,6 +259,8 @@ class _Refresh:
             "embeddings": len(self._table) if self._table else 0,
             "settings": self._settings.model_dump(),
             "accept": sorted(self._accept),
+            # A run that was interrupted may have learned from a viewer who has been erased meanwhile.
+            "erasures": self._store.viewers.erasures(),
         }
 
     def _publish_what_was_finished(self, inputs: dict[str, Any]) -> RefreshReport | None:

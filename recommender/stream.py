@@ -1,9 +1,11 @@
 """The event stream: what has changed since a release, worked out from the newest events alone.
 
 A viewer who did something is taken out as known at the pulse before and put in as known now; so the histories of those
-viewers are read and nothing else, and the sums are those that a refresh would measure. What is not: events dated in the
-future when they came, which count as new then and fade from then on; and what `GrownTransitions` tells of. Viewers whom
-the release was not to learn from are passed over here, too. Knows nothing of who serves a pulse.
+viewers are read and nothing else, and the sums are those that a refresh would measure. What is not: events dated in
+the future when they came, which count as new then and fade from then on; what viewers did who were erased since, which
+stays in the sums until the next release; a guest who became a user, who counts as two until then; and what
+`GrownTransitions` tells of. Viewers whom the release was not to learn from are passed over here, too. Knows nothing of
+who serves a pulse.
 """
 
 import logging
@@ -113,15 +115,18 @@ class _Taker:
     def take(self, viewers: list[str]) -> None:
         frame = self._store.events.frame_of(viewers, self._until)
         # Of a video that the release does not have, what happened before it is of one that was removed.
-        ours = frame["video_id"].isin(self._in_release) | (frame["seq"] > self._manifest["until_seq"])
+        ours = frame["video_id"].isin(self._in_release) | (frame["first_seq"] > self._manifest["until_seq"])
         frame = frame[ours]
         if frame.empty:
             return
         for name in pd.unique(frame["video_id"]):
             self._place_of.setdefault(str(name), len(self._place_of))
-        now = collect_interactions([frame])
-        self._at = max(self._at, min(float(now.time.max()), self._now))
-        self._changes.append(_Known(collect_interactions([frame[frame["seq"] <= self._last.until_seq]]), now))
+        until = self._last.until_seq
+        then = frame[(frame["first_seq"] <= until) & ~(frame["retracted"] & (frame["seq"] <= until))]
+        before = collect_interactions([then.assign(seq=then["first_seq"]).sort_values("seq")])
+        now = collect_interactions([frame[~frame["retracted"]]])
+        self._at = max(self._at, min(float(now.time.max(initial=0.0)), self._now))
+        self._changes.append(_Known(before, now))
 
     def pulse(self) -> Pulse:
         names, last = list(self._place_of), self._last

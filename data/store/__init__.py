@@ -2,7 +2,7 @@
 
 The only room that knows SQLAlchemy. SQLite (WAL) by default, PostgreSQL by URL, from the same code. What was
 acknowledged was committed before. `Store` opens and migrates; `store.catalogue`, `store.events`, `store.exposures`,
-`store.keys` and `store.rules` read and write. Nothing here knows encoders, models or HTTP.
+`store.viewers`, `store.keys` and `store.rules` read and write. Nothing here knows encoders, models or HTTP.
 """
 
 from contextlib import AbstractContextManager, nullcontext
@@ -20,6 +20,7 @@ from data.store.exposures import Exposures, ShownLists
 from data.store.keys import ApiKeys
 from data.store.quick import QuickReader
 from data.store.rules import Rules
+from data.store.viewers import KnownViewers
 
 __all__ = [
     "ApiKeys",
@@ -28,6 +29,7 @@ __all__ = [
     "EventLog",
     "Exposures",
     "Impressions",
+    "KnownViewers",
     "Rules",
     "ShownLists",
     "Store",
@@ -38,7 +40,7 @@ __all__ = [
 #: What reading and writing raise when the database is away, busy for too long or damaged.
 DatabaseError = sa.exc.OperationalError
 
-HEAD_REVISION = "0007"
+HEAD_REVISION = "0008"
 _MIGRATION_LOCK = 7_231_977  # any constant: PostgreSQL's advisory lock of this application
 BUSY_TIMEOUT_MS = 10_000
 CONNECT_TIMEOUT_S = 3
@@ -94,6 +96,10 @@ class Store:
     @cached_property
     def exposures(self) -> Exposures:
         return Exposures(self.engine)
+
+    @cached_property
+    def viewers(self) -> KnownViewers:
+        return KnownViewers(self.engine)
 
     @cached_property
     def keys(self) -> ApiKeys:
@@ -192,6 +198,8 @@ def _configure_sqlite(connection: object, _record: object) -> None:
         "journal_mode = WAL",
         "synchronous = FULL",
         "foreign_keys = ON",
+        # What was erased is not left behind in free pages.
+        "secure_delete = ON",
         "cache_size = -65536",
         "temp_store = MEMORY",
     ):

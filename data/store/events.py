@@ -12,17 +12,28 @@ import sqlalchemy as sa
 from data.schema import Event, EventType
 from data.signals import type_codes
 from data.store.quick import QuickReader
-from data.store.tables import events, videos
-from data.store.writing import insert_into, writing
+from data.store.tables import events, removed_events, videos
+from data.store.writing import EVENT_LOG_LOCK, insert_into, newest_number, note_newest_number, writing
 
 EventOutcome = Literal["accepted", "duplicate", "unknown_video"]
 INSERT_BATCH = 5_000
 READ_BATCH = 100_000
+EXPORTED_AT_ONCE = 1_000
 HISTORY_LIMIT = 20_000
-#: Events are numbered in the order in which they are committed, so that a reader who has seen one has seen all before.
-EVENT_LOG_LOCK = 7_231_978
-COLUMNS = tuple(str(column.name) for column in events.c if column.name != "seq")
+#: The type of a row whose event was taken back: it keeps the event's id from coming in again, and says nothing.
+RETRACTED = "retracted"
+IS_THERE = events.c.type != RETRACTED
+COLUMNS = tuple(str(column.name) for column in events.c if column.name not in ("seq", "first_seq", "was"))
+_IS_A_DOING = events.c.type.not_in((EventType.IMPRESSION, RETRACTED))
+#: What an event is, or was before it was taken back.
+_WAS = sa.func.coalesce(events.c.was, events.c.type).label("type")
 _FRAME = [events.c[name] for name in ("seq", "user_id", "video_id", "type", "value", "occurred_at", "country")]
+_FRAME_OF = [
+    *(column if column.name != "type" else _WAS for column in _FRAME),
+    sa.func.coalesce(events.c.first_seq, events.c.seq).label("first_seq"),
+    (events.c.type == RETRACTED).label("retracted"),
+]
+_KINDS = {"seq": np.int64, "first_seq": np.int64, "value": np.float64, "occurred_at": np.float64, "retracted": np.bool_}
 
 
 @dataclass(frozen=True)
@@ -108,10 +119,7 @@ class EventLog:
                     fresh.append(row)
                     outcomes.append("accepted")
             if fresh:
-                # Another process may add the same id between the look and the insert: it wins, nothing breaks.
-                connection.execute(
-                    insert_into(connection, events).on_conflict_do_nothing(index_elements=["event_id"]), fresh
-                )
+                _insert(connection, fresh)
         return outcomes
 
     def add_rows(self, rows: Sequence[Mapping[str, Any]]) -> int:
@@ -123,9 +131,8 @@ class EventLog:
             return 0
         with writing(self._engine, EVENT_LOG_LOCK) as connection:
             before = connection.execute(_COUNT).scalar_one()
-            statement = insert_into(connection, events).on_conflict_do_nothing(index_elements=["event_id"])
             for start in range(0, len(rows), INSERT_BATCH):
-                connection.execute(statement, rows[start : start + INSERT_BATCH])
+                _insert(connection, rows[start : start + INSERT_BATCH])
             return int(connection.execute(_COUNT).scalar_one() - before)
 
     def history(self, user_id: str, limit: int = HISTORY_LIMIT) -> History:
@@ -158,16 +165,20 @@ class EventLog:
             rows = connection.execute(query).all()
         return Impressions(*(np.array(column, dtype=object) for column in (list(zip(*rows, strict=True)) or [()] * 3)))
 
-    def frames(self, until_seq: int | None = None, after: int = 0) -> Iterator[pd.DataFrame]:
+    def frames(
+        self, until_seq: int | None = None, after: int = 0, of: Sequence[str] | None = None
+    ) -> Iterator[pd.DataFrame]:
         """All events in the order they were added, in frames of up to `READ_BATCH` rows: up to event number `until_seq`
-        and behind the number `after`.
+        and behind the number `after`; those of a few viewers alone where `of` names them.
 
         Columns: seq, user_id, video_id, type, value, occurred_at, country.
         """
         while True:
-            query = sa.select(*_FRAME).where(events.c.seq > after).order_by(events.c.seq).limit(READ_BATCH)
+            query = sa.select(*_FRAME).where(events.c.seq > after, IS_THERE).order_by(events.c.seq).limit(READ_BATCH)
             if until_seq is not None:
                 query = query.where(events.c.seq <= until_seq)
+            if of is not None:
+                query = query.where(events.c.user_id.in_(of))
             frame = self._frame(query)
             if frame.empty:
                 return
@@ -175,7 +186,8 @@ class EventLog:
             yield frame
 
     def viewers_between(self, after: int, until_seq: int) -> list[str]:
-        """Who did something behind event number `after` and up to `until_seq`; being shown a video is no doing."""
+        """Who did something, or took it back, behind event number `after` and up to `until_seq`; being shown a video is
+        no doing."""
         new = sa.select(events.c.user_id).where(
             events.c.seq > after, events.c.seq <= until_seq, events.c.type != EventType.IMPRESSION
         )
@@ -183,9 +195,13 @@ class EventLog:
             return list(connection.execute(new.distinct().order_by(events.c.user_id)).scalars())
 
     def frame_of(self, user_ids: Sequence[str], until_seq: int) -> pd.DataFrame:
-        """The events of a few viewers up to a number, as one of `frames`; impressions are left out."""
-        query = sa.select(*_FRAME).where(
-            events.c.user_id.in_(user_ids), events.c.seq <= until_seq, events.c.type != EventType.IMPRESSION
+        """The events of a few viewers up to a number, as one of `frames`, without impressions and with what they have
+        taken back.
+
+        Further columns: first_seq, the number that an event had before it moved to the end of the log; and retracted.
+        """
+        query = sa.select(*_FRAME_OF).where(
+            events.c.user_id.in_(user_ids), events.c.seq <= until_seq, _WAS != EventType.IMPRESSION
         )
         return self._frame(query.order_by(events.c.seq))
 
@@ -193,48 +209,98 @@ class EventLog:
         with self._engine.connect() as connection:
             # As the driver gives them: a row object for each of millions would take longer than all the rest.
             rows = connection.execute(query).cursor.fetchall()
-        columns = zip(*rows, strict=True) if rows else [()] * len(_FRAME)
-        kinds = {"seq": np.int64, "value": np.float64, "occurred_at": np.float64}
+        names = [column.name for column in query.selected_columns]
+        columns = zip(*rows, strict=True) if rows else [()] * len(names)
         # None is NaN where a number is missing.
         return pd.DataFrame(
-            {
-                column.name: np.array(values, kinds.get(column.name, object))
-                for column, values in zip(_FRAME, columns, strict=True)
-            }
+            {name: np.array(values, _KINDS.get(name, object)) for name, values in zip(names, columns, strict=True)}
         )
 
-    def last_seq(self) -> int:
-        """The number of the newest event, 0 without any."""
+    def page_of(
+        self, user_id: str, limit: int, before: tuple[float, int] | None = None, kind: EventType | None = None
+    ) -> list[tuple[tuple[float, int], dict[str, Any]]]:
+        """A page of a viewer's events in the order of `history`: behind a place in it, and of one type, where given;
+        else without impressions. Each with its place and as a row of `COLUMNS`."""
+        query = sa.select(events.c.seq, *[events.c[name] for name in COLUMNS]).where(
+            events.c.user_id == user_id, _IS_A_DOING if kind is None else events.c.type == kind
+        )
+        if before is not None:
+            query = query.where(sa.tuple_(events.c.occurred_at, events.c.seq) < sa.tuple_(*before))
+        newest_first = query.order_by(events.c.occurred_at.desc(), events.c.seq.desc()).limit(limit)
         with self._engine.connect() as connection:
-            return int(connection.execute(sa.select(sa.func.coalesce(sa.func.max(events.c.seq), 0))).scalar_one())
+            rows = connection.execute(newest_first).all()
+        return [((row.occurred_at, row.seq), dict(zip(COLUMNS, row[1:], strict=True))) for row in rows]
+
+    def all_of(self, user_id: str) -> Iterator[dict[str, Any]]:
+        """All that a viewer did and was shown, as rows of `COLUMNS`, in the order it was added: read in pages."""
+        query = sa.select(events.c.seq, *[events.c[name] for name in COLUMNS]).where(
+            events.c.user_id == user_id, IS_THERE
+        )
+        after = 0
+        while True:
+            page = query.where(events.c.seq > after).order_by(events.c.seq).limit(EXPORTED_AT_ONCE)
+            with self._engine.connect() as connection:
+                rows = connection.execute(page).all()
+            if not rows:
+                return
+            after = rows[-1].seq
+            yield from (dict(zip(COLUMNS, row[1:], strict=True)) for row in rows)
+
+    def last_seq(self) -> int:
+        """The number that the log has come to, 0 without any event: events that come or go count it up."""
+        with self._engine.connect() as connection:
+            return newest_number(connection)
 
     def count(self, until_seq: int | None = None, after: int | None = None) -> int:
-        """How many events there are: up to an event number, or behind one, where given."""
+        """How many events there are, or are behind a number; or how many there were when the log had come to a number,
+        whatever was retracted, merged or erased since."""
         if after is not None:
-            query = _COUNT.where(events.c.seq > after)
+            query = _COUNT.where(events.c.seq > after, IS_THERE)
         elif until_seq is not None:
             # Those behind a number are few and soon counted; those up to it would have to be looked up.
-            later = _COUNT.where(events.c.seq > until_seq).scalar_subquery()
-            query = sa.select(_COUNT.scalar_subquery() - later)
+            later = _COUNT.where(events.c.seq > until_seq, IS_THERE).scalar_subquery()
+            gone = sa.select(sa.func.count()).select_from(removed_events).where(_stood_at(until_seq)).scalar_subquery()
+            query = sa.select(_COUNT_THERE - later + gone)
         else:
-            query = _COUNT
+            query = sa.select(_COUNT_THERE)
         with self._engine.connect() as connection:
             return int(connection.execute(query).scalar_one())
 
     def newest_until(self, until_seq: int) -> tuple[Any, ...]:
-        """Id and moment of receiving of the last event up to a number, by which two logs can be told apart; () without
-        any."""
-        newest = sa.select(events.c.event_id, events.c.received_at).where(events.c.seq <= until_seq)
+        """Id, moment of receiving and number of the last event up to a number, by which two logs can be told apart; ()
+        without any."""
+        newest = sa.select(events.c.event_id, events.c.received_at, events.c.seq).where(
+            events.c.seq <= until_seq, IS_THERE
+        )
         with self._engine.connect() as connection:
             return tuple(connection.execute(newest.order_by(events.c.seq.desc()).limit(1)).first() or ())
 
+    def was_removed(self, seq: int) -> bool:
+        """Whether an event is known to have gone from its place."""
+        query = sa.select(removed_events.c.seq).where(removed_events.c.seq == seq)
+        with self._engine.connect() as connection:
+            return connection.execute(query).first() is not None
+
+    def bereft_since(self, until_seq: int) -> frozenset[str]:
+        """The `viewer_hash` of those of whom events have gone that stood in the log when it had come to a number."""
+        query = sa.select(removed_events.c.viewer).where(_stood_at(until_seq)).distinct()
+        with self._engine.connect() as connection:
+            return frozenset(connection.execute(query).scalars())
+
+    def forget_removed(self, until_seq: int) -> None:
+        """Forgets what had gone when the log came to a number: nobody asks `bereft_since` an earlier one."""
+        with writing(self._engine, EVENT_LOG_LOCK) as connection:
+            connection.execute(sa.delete(removed_events).where(removed_events.c.removed_as <= until_seq))
+
     def count_viewers(self) -> int:
+        """How many viewers have sent an event, also those who have retracted all of theirs."""
         with self._engine.connect() as connection:
             return int(connection.execute(sa.select(sa.func.count(sa.distinct(events.c.user_id)))).scalar_one())
 
     def tail(self, limit: int = 20, user_id: str | None = None) -> list[dict[str, Any]]:
         """The newest events, as rows of `COLUMNS`, newest first."""
-        query = sa.select(*[events.c[name] for name in COLUMNS]).order_by(events.c.seq.desc()).limit(limit)
+        columns = [events.c[name] for name in COLUMNS]
+        query = sa.select(*columns).where(IS_THERE).order_by(events.c.seq.desc()).limit(limit)
         if user_id is not None:
             query = query.where(events.c.user_id == user_id)
         with self._engine.connect() as connection:
@@ -242,15 +308,14 @@ class EventLog:
 
     def viewers(self, limit: int = 100) -> list[tuple[str, int]]:
         """(viewer, number of events) of the viewers with most events, for people who want to try some."""
-        number = sa.func.count()
-        query = (
-            sa.select(events.c.user_id, number)
-            .group_by(events.c.user_id)
-            .order_by(number.desc(), events.c.user_id)
-            .limit(limit)
-        )
+        counted = sa.select(events.c.user_id, sa.func.count()).group_by(events.c.user_id)
         with self._engine.connect() as connection:
-            return [(user, int(count)) for user, count in connection.execute(query).tuples()]
+            # Both are read from indexes alone: the log itself is much larger.
+            retracted: dict[str, int] = dict(connection.execute(counted.where(_IS_RETRACTED)).tuples().all())
+            # So many may stand too high.
+            most = counted.order_by(sa.func.count().desc(), events.c.user_id).limit(limit + len(retracted))
+            found = {user: count - retracted.get(user, 0) for user, count in connection.execute(most).tuples()}
+        return sorted(((user, n) for user, n in found.items() if n), key=lambda pair: (-pair[1], pair[0]))[:limit]
 
 
 def _history(user_id: str, rows: Sequence[Sequence[Any]]) -> History:
@@ -265,17 +330,34 @@ def _history(user_id: str, rows: Sequence[Sequence[Any]]) -> History:
     )
 
 
+def _insert(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Adds rows behind the last number, but those whose id is there."""
+    numbered = [{**row, "seq": seq} for seq, row in enumerate(rows, newest_number(connection) + 1)]
+    # Another process may add the same id between the look and the insert: it wins, nothing breaks.
+    connection.execute(insert_into(connection, events).on_conflict_do_nothing(index_elements=["event_id"]), numbered)
+    note_newest_number(connection, newest_number(connection))
+
+
+def _stood_at(until_seq: int) -> sa.ColumnElement[bool]:
+    """Of `removed_events`, which were there when the log had come to a number."""
+    return sa.and_(removed_events.c.seq <= until_seq, removed_events.c.removed_as > until_seq)
+
+
 _COUNT = sa.select(sa.func.count()).select_from(events)
+# Those that were taken back are few, and have an index of their own, which is found by the very word.
+_IS_RETRACTED = events.c.type == sa.literal_column(f"'{RETRACTED}'")
+_COUNT_THERE = _COUNT.scalar_subquery() - _COUNT.where(_IS_RETRACTED).scalar_subquery()
 _HISTORY = (
-    "SELECT video_id, type, value, occurred_at FROM events WHERE user_id = ? AND type <> 'impression'"
-    " ORDER BY occurred_at DESC, seq DESC LIMIT ?"
+    "SELECT video_id, type, value, occurred_at FROM events"
+    " WHERE user_id = ? AND type NOT IN ('impression', 'retracted') ORDER BY occurred_at DESC, seq DESC LIMIT ?"
 )
 _NUMBERED = (
     "SELECT videos.number, type, value, occurred_at FROM events JOIN videos ON videos.id = events.video_id"
-    " WHERE user_id = ? AND seq > ? AND type <> 'impression' ORDER BY occurred_at DESC, seq DESC LIMIT ?"
+    " WHERE user_id = ? AND seq > ? AND type NOT IN ('impression', 'retracted')"
+    " ORDER BY occurred_at DESC, seq DESC LIMIT ?"
 )
 _COUNT_OF = "SELECT COUNT(*) FROM events WHERE user_id = ? AND seq <= ?"
 _SEEN = (
     "SELECT video_id, type, value, occurred_at FROM events WHERE user_id = ? AND occurred_at >= ?"
-    " ORDER BY seq DESC LIMIT ?"
+    " AND type <> 'retracted' ORDER BY seq DESC LIMIT ?"
 )

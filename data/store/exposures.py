@@ -5,6 +5,7 @@ could not be kept was still shown: this is a sample, where the event log is a re
 """
 
 import hashlib
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,8 +15,9 @@ import numpy as np
 import orjson
 import sqlalchemy as sa
 
-from data.store.tables import exposure_words, exposures, videos
-from data.store.writing import insert_into, writing
+from data.store.tables import erasures, exposure_words, exposures, videos
+from data.store.viewers import viewer_hash
+from data.store.writing import EXPOSURES_LOCK, insert_into, writing
 
 #: `number` is that of the video; `propensity`: the probability that it stands at its place; `sources`: a bit for each
 #: of the words for sources; `rule`: a place in the words for rules, -1 for none.
@@ -23,6 +25,7 @@ ITEM = np.dtype([("number", "<u4"), ("score", "<f4"), ("propensity", "<f4"), ("s
 FEATURE = np.dtype("<f2")
 #: Videos that are named in one question: databases bound how many parameters it may have.
 AT_ONCE = 5_000
+EXPORTED_AT_ONCE = 100
 
 
 @dataclass(frozen=True)
@@ -91,15 +94,17 @@ class Exposures:
         self._known_words: set[str] = set()
 
     def add(self, batch: Sequence[Exposure]) -> None:
-        """Keeps lists, in one transaction."""
+        """Keeps lists, in one transaction; but none that was shown to a viewer who has been erased since."""
         if not batch:
             return
         new_words = {each.words.id: each.words for each in batch if each.words.id not in self._known_words}
-        with writing(self._engine) as connection:
+        with writing(self._engine, EXPOSURES_LOCK) as connection:
+            batch = _of_those_not_erased(connection, batch)
             if new_words:
                 rows = [{"id": name, "words": words.to_json().decode()} for name, words in new_words.items()]
                 connection.execute(insert_into(connection, exposure_words).on_conflict_do_nothing(), rows)
-            connection.execute(sa.insert(exposures), [_row(each) for each in batch])
+            if batch:
+                connection.execute(sa.insert(exposures), [_row(each) for each in batch])
         self._known_words |= new_words.keys()
 
     def with_features(self, names: Sequence[str], before: float, limit: int) -> ShownLists:
@@ -130,6 +135,18 @@ class Exposures:
         query = sa.select(exposures).order_by(exposures.c.seq.desc()).limit(limit)
         if user_id is not None:
             query = query.where(exposures.c.user_id == user_id)
+        for _, found in self._in_words(query):
+            yield found
+
+    def all_of(self, user_id: str) -> Iterator[dict[str, Any]]:
+        """All lists of a viewer, as `newest` tells of them, in the order in which they were kept: read in pages."""
+        query = sa.select(exposures).where(exposures.c.user_id == user_id).order_by(exposures.c.seq)
+        after = 0
+        while page := self._in_words(query.where(exposures.c.seq > after).limit(EXPORTED_AT_ONCE)):
+            after = page[-1][0]
+            yield from (found for _, found in page)
+
+    def _in_words(self, query: sa.Select[Any]) -> list[tuple[int, dict[str, Any]]]:
         with self._engine.connect() as connection:
             rows = connection.execute(query).mappings().all()
             texts: dict[str, str] = dict(connection.execute(sa.select(exposure_words)).tuples().all())
@@ -140,14 +157,23 @@ class Exposures:
                 some = videos.c.number.in_(numbers[start : start + AT_ONCE].tolist())
                 named = sa.select(videos.c.number, videos.c.id).where(some)
                 video_of |= dict(connection.execute(named).tuples().all())
-        for row, shown in zip(rows, items, strict=True):
-            yield _in_words(row, shown, Words.from_json(texts[row["words"]]), video_of)
+        return [
+            (row["seq"], _in_words(row, shown, Words.from_json(texts[row["words"]]), video_of))
+            for row, shown in zip(rows, items, strict=True)
+        ]
 
     def forget_before(self, moment: float, at_most: int = 10_000) -> int:
         """Removes the oldest lists that were shown before a moment, so many in one transaction; how many went."""
         old = sa.select(exposures.c.seq).where(exposures.c.shown_at < moment).order_by(exposures.c.shown_at)
         with writing(self._engine) as connection:
             return connection.execute(sa.delete(exposures).where(exposures.c.seq.in_(old.limit(at_most)))).rowcount
+
+
+def _of_those_not_erased(connection: sa.Connection, batch: Sequence[Exposure]) -> list[Exposure]:
+    hashes = {each.user_id: viewer_hash(each.user_id) for each in batch}
+    last = sa.select(erasures.c.viewer, sa.func.max(erasures.c.erased_at)).group_by(erasures.c.viewer)
+    erased_at = dict(connection.execute(last.where(erasures.c.viewer.in_(hashes.values()))).tuples().all())
+    return [each for each in batch if each.shown_at > erased_at.get(hashes[each.user_id], -math.inf)]
 
 
 _COPIED = ("request_id", "user_id", "shown_at", "surface", "country", "release", "settings", "cache", "first_rank")

@@ -12,6 +12,7 @@ metadata = sa.MetaData(
 
 #: SQLite numbers rows by itself only when the key is exactly INTEGER.
 _Serial = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+_RETRACTED = sa.text("type = 'retracted'")
 
 videos = sa.Table(
     "videos",
@@ -76,8 +77,35 @@ events = sa.Table(
     sa.Column("surface", sa.String(200)),
     sa.Column("position", sa.Integer),
     sa.Column("country", sa.String(2)),
+    # Of a row that has moved to the end of the log: the number that it had first, and its type where it was retracted.
+    sa.Column("first_seq", sa.BigInteger),
+    sa.Column("was", sa.String(20)),
     sa.Index(None, "user_id", "seq"),
     sa.Index(None, "user_id", "occurred_at"),
+    sa.Index("ix_events_retracted", "user_id", sqlite_where=_RETRACTED, postgresql_where=_RETRACTED),
+)
+
+#: Places of the log from which a row has gone (moved or erased), so that who has folded the log unfolds it there alone.
+removed_events = sa.Table(
+    "removed_events",
+    metadata,
+    sa.Column("seq", sa.BigInteger, primary_key=True, autoincrement=False),
+    # A hash: of a viewer who was erased no name is kept.
+    sa.Column("viewer", sa.String(32), nullable=False),
+    # The number that the log had come to then.
+    sa.Column("removed_as", sa.BigInteger, nullable=False),
+)
+
+#: Receipts of viewers who were erased.
+erasures = sa.Table(
+    "erasures",
+    metadata,
+    sa.Column("id", sa.String(32), primary_key=True),
+    sa.Column("viewer", sa.String(32), nullable=False),
+    sa.Column("erased_at", sa.Double, nullable=False),
+    sa.Column("events", sa.Integer, nullable=False),
+    sa.Column("exposures", sa.Integer, nullable=False),
+    sa.Index(None, "viewer"),
 )
 
 #: Counters that tell readers cheaply whether anything changed.

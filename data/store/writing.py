@@ -1,4 +1,4 @@
-"""What every write shares: a transaction that takes the write lock at its start, and the catalogue counter."""
+"""What every write shares: a transaction that takes the write lock at its start, and the counters."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,7 +6,12 @@ from contextlib import contextmanager
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from data.store.tables import counters
+from data.store.tables import counters, events
+
+#: Events are numbered in the order in which they are committed, so that a reader who has seen one has seen all before.
+EVENT_LOG_LOCK = 7_231_978
+#: Who adds shown lists and who erases a viewer take turns: none comes in behind an erasure.
+EXPOSURES_LOCK = 7_231_979
 
 
 @contextmanager
@@ -16,9 +21,15 @@ def writing(engine: sa.Engine, lock: int | None = None) -> Iterator[sa.Connectio
     SQLite has one turn for all (BEGIN IMMEDIATE); on PostgreSQL those with the same `lock` take turns.
     """
     with engine.connect().execution_options(writes=True) as connection, connection.begin():
-        if lock is not None and connection.dialect.name != "sqlite":
-            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(lock)))
+        if lock is not None:
+            take_turn(connection, lock)
         yield connection
+
+
+def take_turn(connection: sa.Connection, lock: int) -> None:
+    """Waits, in a transaction of `writing`, until nobody else holds this lock too."""
+    if connection.dialect.name != "sqlite":
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(lock)))
 
 
 def insert_into(connection: sa.Connection, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
@@ -35,6 +46,22 @@ def next_numbers(connection: sa.Connection, count: int) -> range:
     """Numbers for videos that no video has had before."""
     last = _count_up(connection, "videos", count)
     return range(last - count + 1, last + 1)
+
+
+def newest_number(connection: sa.Connection) -> int:
+    """The last number that an event has had, 0 without any: also one that has gone."""
+    return int(connection.execute(_NEWEST_NUMBER).scalar_one())
+
+
+def note_newest_number(connection: sa.Connection, number: int) -> None:
+    """Keeps a number from being given again, whatever becomes of its event."""
+    connection.execute(sa.update(counters).where(counters.c.name == "events").values(value=number))
+
+
+_NEWEST = sa.select(sa.func.coalesce(sa.func.max(events.c.seq), 0)).scalar_subquery()
+_NEWEST_NUMBER = sa.select(sa.case((counters.c.value > _NEWEST, counters.c.value), else_=_NEWEST)).where(
+    counters.c.name == "events"
+)
 
 
 def _count_up(connection: sa.Connection, name: str, by: int) -> int:

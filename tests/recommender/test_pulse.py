@@ -116,6 +116,34 @@ def test_pulse_after_pulse_all_is_as_if_it_had_been_measured_at_once(
     assert Releases(home.releases).list()[0]["until_seq"] < released.events.last_seq()
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_what_was_retracted_is_taken_out_of_what_the_release_and_the_last_pulse_have(
+    released: Store, home: Home, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    videos = [video.id for video in released.catalogue.all()]
+    for _ in range(3):
+        happen(released, rng, videos, 40)
+        # The newest stays: of an older log the sums would be those of an older moment.
+        earlier = [row["event_id"] for row in sorted(released.events.tail(1_000), key=lambda row: row["occurred_at"])]
+        for place in rng.choice(len(earlier) - 1, 10, replace=False):
+            released.viewers.retract(earlier[place])
+        assert take_pulse(released, home) is not None
+        assert_all_is_known(released, home)
+
+
+def test_a_guest_who_becomes_a_user_makes_nothing_more_or_less_popular(released: Store, home: Home) -> None:
+    watch(released, "guest", ["space-0", "sports-1", "space-5"], "like", at=NOW)
+    take_pulse(released, home)
+    released.viewers.retract(released.events.tail(1)[0]["event_id"])
+    take_pulse(released, home)
+    before = Engine.open(home, released, SETTINGS).popularity.world
+    for guest, user in (("guest", "one"), ("one", "another"), ("another", "one")):
+        released.viewers.merge(guest, user)
+        take_pulse(released, home)
+    np.testing.assert_allclose(Engine.open(home, released, SETTINGS).popularity.world, before, atol=1e-5)
+
+
 def test_viewers_who_are_held_back_from_a_release_are_from_its_pulses(released: Store, home: Home) -> None:
     settings = SETTINGS.model_copy(deep=True)
     settings.gates.held_back, settings.gates.fewest_judged = 0.4, 2
