@@ -76,9 +76,11 @@ class ExposureLog:
             log.exception("a shown list could not be kept")
             self._telemetry.exposed("dropped", 1)
 
-    def flush(self) -> None:
-        """Waits until all that was given has been written or dropped."""
-        self._waiting.join()
+    def flush(self, within_s: float | None = None) -> None:
+        """Waits until all that was given has been written or dropped; so long at most, where given."""
+        done = self._waiting.all_tasks_done
+        with done:
+            done.wait_for(lambda: not self._waiting.unfinished_tasks, within_s)
 
     def _begin(self) -> None:
         with self._start:

@@ -50,7 +50,8 @@ def operation(
     status: int = 200,
     ready: Callable[..., Response | None] | None = None,
 ) -> Callable[[Handler], Handler]:
-    """Registers a handler. It gets the path parameters and, validated, `query` or `body`; it returns the answer.
+    """Registers a handler. It gets the path parameters and, validated, `query` or `body`; it returns the answer,
+    or a response where that is made piece by piece.
 
     ready: is asked first, with the path parameters; where it has an answer, that is given.
     """
@@ -67,7 +68,10 @@ def operation(
                 parameters["query"] = _validated(query, _query_values(query))
             if body is not None:
                 parameters["body"] = _validated(body, _json_body())
-            return json_response({"request_id": g.request_id} | handler(**parameters), status)
+            answered = handler(**parameters)
+            if isinstance(answered, Response):
+                return answered
+            return json_response({"request_id": g.request_id} | answered, status)
 
         name = handler.__name__
         blueprint.add_url_rule(path, name, view, methods=[method])
@@ -111,5 +115,6 @@ def _validated(model: type[BaseModel], values: Any) -> BaseModel:
     except ValidationError as error:
         field, message = first_error(error)
         if error.errors()[0]["type"] == "extra_forbidden":
-            message = f"is not known here; known are {', '.join(model.model_fields)}"
+            known = (declared.alias or name for name, declared in model.model_fields.items())
+            message = f"is not known here; known are {', '.join(known)}"
         raise Problem(422, "invalid_request", f"{field}: {message}", field=field) from error

@@ -29,6 +29,7 @@ from api.renewal import Renewal
 from api.schemas.recommendations import RecommendationQuery, RecommendationRequest, SimilarQuery, WhyQuery
 from api.settings import Settings
 from api.telemetry import Telemetry
+from api.viewers import Viewers
 from data.home import Home
 from data.schema import Event, first_error
 from data.store import DatabaseError, Store
@@ -71,6 +72,7 @@ class Service:
             self.gauges,
             self._renewal.ask,
         )
+        self.viewers = Viewers(store, home, self.exposures, self.forget, settings.cache)
 
     # ---- Recommendations -----------------------------------------------------------------------------------
 

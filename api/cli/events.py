@@ -48,6 +48,36 @@ def tail(
     show({"items": rows}, json, columns, cells)
 
 
+@app.command()
+def erase(
+    user: Annotated[str, typer.Argument(help="a viewer")],
+    yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Erase all that is known of a viewer, and print a receipt."""
+    from api.embedded_redis import socket_path
+    from api.service import Service
+
+    work = Workspace()
+    if not yes:
+        typer.confirm(f"Erase all that is known of {user}? It does not come back", abort=True, err=True)
+    # A server that is not running has nothing in its memory.
+    socket = socket_path(work.home)
+    embedded = f"unix://{socket}" if socket.exists() else None
+    receipt = Service(work.settings, work.home, work.store, work.settings.redis_url or embedded).viewers.erase(user)
+    if json:
+        show_json(receipt)
+        return
+    erased = receipt["erased"]
+    typer.echo(
+        f"{user} is erased: {erased['events']:,} events, {erased['exposures']:,} shown lists;"
+        f" receipt {receipt['receipt_id']} of {receipt['erased_at']}"
+    )
+    typer.echo(f"release {receipt['releases']['served']} is served; the next one {receipt['releases']['next']}")
+    for what in receipt["remains"]:
+        typer.echo(what)
+
+
 def _pairs(texts: list[str], option: str) -> dict[str, str]:
     pairs = {}
     for text in texts:

@@ -26,3 +26,9 @@ class EventAnswer(BaseModel):
     duplicates: int
     rejected: int
     results: list[EventResult]
+
+
+class RetractionAnswer(BaseModel):
+    request_id: str
+    event_id: str
+    status: Literal["retracted"]
