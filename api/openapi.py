@@ -55,7 +55,7 @@ def _describe(each: Operation) -> dict[str, Any]:
         },
     }
     if each.query is not None:
-        schema = each.query.model_json_schema()
+        schema = each.query.model_json_schema(ref_template=_REFS)
         for name, field in schema["properties"].items():
             described["parameters"].append(
                 {"name": name, "in": "query", "required": name in schema.get("required", []), "schema": field}

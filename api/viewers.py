@@ -87,7 +87,10 @@ class Viewers:
         """Erases a viewer everywhere; the receipt, as `schemas.viewers.ErasureReceipt`."""
         receipt = self._store.viewers.erase(user_id)
         forgotten = self._forget(user_id)
+        served = Releases(self._home.releases).current_id()
         remains = []
+        if served is not None:
+            remains.append(f"what release {served} learned from all viewers, without names: ends with the next refresh")
         if self._home.digest.exists():
             remains.append("what refreshes keep of the events (digest.npz): drops the viewer at the next refresh")
         if not forgotten:
@@ -100,10 +103,7 @@ class Viewers:
             "user_id": user_id,
             "erased_at": to_rfc3339(receipt.erased_at),
             "erased": {"events": receipt.events, "exposures": receipt.exposures, "cache": forgotten},
-            "releases": {
-                "served": Releases(self._home.releases).current_id(),
-                "next": "will not know this viewer",
-            },
+            "releases": {"served": served, "next": "will not know this viewer"},
             "remains": remains,
         }
 

@@ -1,5 +1,6 @@
 """The command line as people use it: real processes, one line for an error, JSON where something is listed."""
 
+import io
 import json
 import shutil
 import subprocess
@@ -12,7 +13,7 @@ import pytest
 
 from api.cli import main
 from data.home import Home
-from data.schema import Video
+from data.schema import Event, Video
 from data.store import Store
 from data.store.exposures import ITEM, Exposure, Words
 from tests.conftest import REPOSITORY
@@ -286,3 +287,20 @@ def test_what_was_shown_is_listed(run_here: Run, home: Home) -> None:
     table = fine(run_here("exposures", "list", "--user", "ada"))
     assert "1970-01-01T00:00:00Z" in table and "v1" in table
     assert "v1" not in fine(run_here("exposures", "list", "--user", "bob"))
+
+
+def test_a_viewer_is_erased_when_somebody_says_so(run_here: Run, home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store.open(home.database_url)
+    store.catalogue.upsert([Video(id="v1")])
+    store.events.add([Event(event_id=who, user_id=who, video_id="v1", type="like", occurred_at=1.0) for who in "ab"])
+    store.close()
+    for said in ("n\n", ""):
+        monkeypatch.setattr("sys.stdin", io.StringIO(said))
+        done = run_here("events", "erase", "a")
+        assert done.returncode == 2 and "stopped" in done.stderr
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
+    told = fine(run_here("events", "erase", "a"))
+    assert "a is erased: 1 events, 0 shown lists; receipt" in told and "digest" not in told
+    receipt = json.loads(fine(run_here("events", "erase", "a", "--yes", "--json")))
+    assert receipt["erased"] == {"events": 0, "exposures": 0, "cache": True}
+    assert [row["user_id"] for row in json.loads(fine(run_here("events", "tail", "--json")))["items"]] == ["b"]
