@@ -10,8 +10,8 @@ from flask import Flask
 from flask.testing import FlaskClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 
-from api.openapi import openapi_document
 from data.home import Home
 from data.interactions import load_interactions
 from data.schema import Event
@@ -275,17 +275,50 @@ def test_nobody_is_merged_into_themselves_and_the_guest_is_named(client: FlaskCl
     assert "known are from" in response.json["detail"]
 
 
-# ---- Who may -------------------------------------------------------------------------------------------------
+# ---- What all of them share ----------------------------------------------------------------------------------
 
 
-def test_each_operation_asks_for_its_role(client: FlaskClient) -> None:
-    paths = openapi_document("1")["paths"]
-    asked = {
-        ("/v1/events/{event_id}", "delete"): "ingest",
-        ("/v1/users/{user_id}/history", "get"): "read",
-        ("/v1/users/{user_id}/export", "get"): "admin",
-        ("/v1/users/{user_id}", "delete"): "admin",
-        ("/v1/users/{user_id}/merge", "post"): "ingest",
-    }
-    for (path, method), role in asked.items():
-        assert f"`{role}`" in paths[path][method]["description"]
+def test_each_operation_asks_for_a_key_of_its_role(make_app: Callable[..., Flask], store: Store) -> None:
+    secrets = {role: store.keys.create(role, role)[1] for role in ("read", "ingest", "admin")}
+    client = make_app(cache={"enabled": False}).test_client()
+
+    def statuses(method: str, path: str, **more: Any) -> list[int]:
+        headers = [{"Authorization": f"Bearer {secret}"} for secret in secrets.values()]
+        return [client.open(path, method=method, headers=each, **more).status_code for each in headers]
+
+    assert statuses("DELETE", "/v1/events/l-0") == [403, 200, 200]
+    assert statuses("GET", "/v1/users/u0/history") == [200, 200, 200]
+    assert statuses("GET", "/v1/users/u0/export") == [403, 403, 200]
+    assert statuses("POST", "/v1/users/u0/merge", json={"from": "guest"}) == [403, 200, 200]
+    assert statuses("DELETE", "/v1/users/u0") == [403, 403, 200]
+
+
+def test_the_answers_are_as_described(client: FlaskClient) -> None:
+    listed(client, "u0", limit=3)
+    client.application.extensions["watchnext"].exposures.flush()
+    document = client.get("/openapi.json").json
+    for method, path, url, body in (
+        ("get", "/v1/users/{user_id}/history", "/v1/users/u0/history", None),
+        ("get", "/v1/users/{user_id}/export", "/v1/users/u0/export", None),
+        ("delete", "/v1/events/{event_id}", "/v1/events/l-0", None),
+        ("post", "/v1/users/{user_id}/merge", "/v1/users/u0/merge", {"from": "u3"}),
+        ("delete", "/v1/users/{user_id}", "/v1/users/u0", None),
+    ):
+        described = document["paths"][path][method]["responses"]["200"]["content"]["application/json"]["schema"]
+        answer = client.open(url, method=method.upper(), json=body).json
+        Draft202012Validator({**described, "components": document["components"]}).validate(answer)
+
+
+def test_while_the_database_is_away_all_of_them_say_so(client: FlaskClient, world: Home) -> None:
+    client.application.extensions["watchnext"].store.close()
+    (world.root / "watchnext.db").rename(world.root / "gone.db")
+    (world.root / "watchnext.db").mkdir()
+    for method, url, body in (
+        ("GET", "/v1/users/u0/history", None),
+        ("GET", "/v1/users/u0/export", None),
+        ("DELETE", "/v1/events/l-0", None),
+        ("POST", "/v1/users/u0/merge", {"from": "u3"}),
+        ("DELETE", "/v1/users/u0", None),
+    ):
+        response = client.open(url, method=method, json=body)
+        assert (response.status_code, response.json["code"]) == (503, "database_unavailable")
