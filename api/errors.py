@@ -1,5 +1,6 @@
 """Errors as answers: `application/problem+json` (RFC 9457) with a stable `code`, never a page of HTML."""
 
+import errno
 import logging
 from typing import Any
 
@@ -60,6 +61,13 @@ def install(app: Flask) -> None:
         log.error("request %s: the database does not answer: %s", g.get("request_id"), error)
         detail = "the database does not answer; nothing was changed, try again"
         return problem_response(Problem(503, "database_unavailable", detail, {"Retry-After": "1"}))
+
+    @app.errorhandler(OSError)
+    def on_system(error: OSError) -> Response:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            return on_anything(error)
+        log.error("request %s: %s", g.get("request_id"), error)
+        return problem_response(Problem(507, "disk_full", "the server's disk is full; nothing was changed"))
 
     @app.errorhandler(Exception)
     def on_anything(error: Exception) -> Response:

@@ -6,10 +6,12 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from api.operations import OPERATIONS, Operation
+from api.idempotency import HEADER
+from api.operations import OPERATIONS, Operation, needs_a_body
 from api.schemas.common import ProblemOut
 
 _PARAMETER = re.compile(r"<(?:path:)?(\w+)>")
+_ONCE = "the same key within a day gives the first answer again"
 _REFS = "#/components/schemas/{model}"
 
 
@@ -61,7 +63,13 @@ def _describe(each: Operation) -> dict[str, Any]:
                 {"name": name, "in": "query", "required": name in schema.get("required", []), "schema": field}
             )
     if each.body is not None:
-        described["requestBody"] = {"required": True, **_body(each.body)}
+        described["requestBody"] = {"required": needs_a_body(each.body), **_body(each.body)}
+    if each.media:
+        described["requestBody"] = {"required": True, "content": {"video/*": {}}}
+    if each.idempotent:
+        described["parameters"].append(
+            {"name": HEADER, "in": "header", "schema": {"type": "string", "maxLength": 200}, "description": _ONCE}
+        )
     return described
 
 

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, get_origin
 
 import orjson
-from flask import Blueprint, Response, g, request
+from flask import Blueprint, Response, current_app, g, request
 from pydantic import BaseModel, ValidationError
 
 from api.auth import require_role
 from api.errors import Problem
+from api.idempotency import HEADER, Idempotency
 from data.schema import first_error
 
 Role = Literal["read", "ingest", "admin"]
@@ -33,6 +34,8 @@ class Operation:
     body: type[BaseModel] | None
     answer: type[BaseModel]
     status: int
+    idempotent: bool
+    media: bool
 
 
 OPERATIONS: list[Operation] = []
@@ -49,36 +52,57 @@ def operation(
     body: type[BaseModel] | None = None,
     status: int = 200,
     ready: Callable[..., Response | None] | None = None,
+    idempotent: bool = False,
+    media: bool = False,
 ) -> Callable[[Handler], Handler]:
-    """Registers a handler. It gets the path parameters and, validated, `query` or `body`; it returns the answer,
-    or a response where that is made piece by piece.
+    """Registers a handler. It gets the path parameters and, validated, `query` or `body`; it returns the answer, or
+    (answer, headers), or a response where that is made piece by piece.
 
     ready: is asked first, with the path parameters; where it has an answer, that is given.
+    idempotent: a repeated `Idempotency-Key` gives the first answer again; media: the body is a media file, which the
+    handler reads from the request.
     """
 
     def register(handler: Handler) -> Handler:
+        name = handler.__name__
+
         def view(**parameters: Any) -> Response:
             require_role(role)
-            for name, value in parameters.items():
+            for parameter, value in parameters.items():
                 if len(value) > 200:
-                    raise Problem(422, "invalid_request", f"{name} is longer than 200 characters", field=name)
+                    detail = f"{parameter} is longer than 200 characters"
+                    raise Problem(422, "invalid_request", detail, field=parameter)
             if ready is not None and (answer := ready(**parameters)) is not None:
                 return answer
             if query is not None:
                 parameters["query"] = _validated(query, _query_values(query))
             if body is not None:
-                parameters["body"] = _validated(body, _json_body())
-            answered = handler(**parameters)
-            if isinstance(answered, Response):
-                return answered
-            return json_response({"request_id": g.request_id} | answered, status)
+                parameters["body"] = _validated(body, _json_body(body))
 
-        name = handler.__name__
+            def answered() -> Response:
+                found = handler(**parameters)
+                if isinstance(found, Response):
+                    return found
+                content, headers = found if isinstance(found, tuple) else (found, {})
+                response = json_response({"request_id": g.request_id} | content, status)
+                response.headers.extend(headers)
+                return response
+
+            key = request.headers.get(HEADER) if idempotent else None
+            if key is None:
+                return answered()
+            scope = f"{name} {request.headers.get('Authorization', '')}"
+            asked = [request.view_args, parameters["body"].model_dump(mode="json")]
+            once: Idempotency = current_app.extensions["watchnext"].idempotency
+            return once.once(scope, key, asked, answered)
+
         blueprint.add_url_rule(path, name, view, methods=[method])
         summary = (handler.__doc__ or name).strip().splitlines()[0]
         full_path = (blueprint.url_prefix or "") + path
         OPERATIONS.append(
-            Operation(name, method, full_path, summary, blueprint.name, role, query, body, answer, status)
+            Operation(
+                name, method, full_path, summary, blueprint.name, role, query, body, answer, status, idempotent, media
+            )
         )
         return handler
 
@@ -100,13 +124,22 @@ def _query_values(model: type[BaseModel]) -> dict[str, Any]:
     return values
 
 
-def _json_body() -> Any:
+def needs_a_body(model: type[BaseModel]) -> bool:
+    return any(field.is_required() for field in model.model_fields.values())
+
+
+def _json_body(model: type[BaseModel]) -> Any:
+    if not request.mimetype and not request.content_length and not needs_a_body(model):
+        return {}
     if request.mimetype != "application/json":
         raise Problem(415, "unsupported_media_type", "send a JSON body with Content-Type: application/json")
     try:
-        return orjson.loads(request.get_data())
+        values = orjson.loads(request.get_data())
     except orjson.JSONDecodeError as error:
         raise Problem(400, "invalid_json", f"the body is not JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise Problem(422, "invalid_request", f"the body is an object with {', '.join(model.model_fields)}")
+    return values
 
 
 def _validated(model: type[BaseModel], values: Any) -> BaseModel:

@@ -18,17 +18,21 @@ from api.budget import Budget
 from api.cache import Cache, key_of
 from api.candidates import KIND as CANDIDATES
 from api.candidates import CandidateCache
+from api.catalogue import CatalogueDesk, unknown_video
 from api.engines import EngineKeeper
 from api.errors import Problem
 from api.exposures import ExposureLog
 from api.gauges import LiveGauges
 from api.histories import KIND as HISTORY
 from api.histories import HistoryCache
+from api.idempotency import Idempotency
+from api.maintenance import Maintenance
 from api.ready import ReadyAnswer, ReadyAnswers
 from api.renewal import Renewal
 from api.schemas.recommendations import RecommendationQuery, RecommendationRequest, SimilarQuery, WhyQuery
 from api.settings import Settings
 from api.telemetry import Telemetry
+from api.uploads import MediaUploads
 from api.viewers import Viewers
 from data.home import Home
 from data.schema import Event, first_error
@@ -60,6 +64,10 @@ class Service:
         self.gauges = LiveGauges(
             self.engines.current, store.catalogue.version, home.embeddings, settings.gauges, self.telemetry
         )
+        self.idempotency = Idempotency(store.answers)
+        self.uploads = MediaUploads(home, store.catalogue, settings.embed, max(1, settings.server.threads // 2))
+        self.catalogue = CatalogueDesk(store.catalogue, self.uploads)
+        self.maintenance = Maintenance(settings, home)
 
         self.ready = ReadyAnswers(settings.cache.process_mb if settings.cache.enabled else 0)
         self._renewal = Renewal(self._make_candidates)
@@ -257,10 +265,6 @@ class Service:
             "videos": len(engine.videos),
             "warnings": [*self.engines.warnings, *self.gauges.warnings],
         }
-
-
-def unknown_video(video_id: str) -> Problem:
-    return Problem(404, "unknown_video", f"no video {video_id!r} in the catalogue", field="video_id")
 
 
 def _rejected(event_id: str | None, code: str, detail: str) -> dict[str, Any]:

@@ -50,6 +50,7 @@ class ServerSettings(BaseModel):
         default=1_000.0, gt=0, description="time for a list; a request may ask for less with X-Deadline-Ms"
     )
     max_body_bytes: int = Field(default=2_000_000, ge=1_000, description="larger requests are refused")
+    max_media_bytes: int = Field(default=2**32, ge=1_000, description="larger uploads of media are refused")
 
 
 class CacheSettings(BaseModel):

@@ -29,6 +29,11 @@ class Home:
         return self.root / "media"
 
     @property
+    def uploads(self) -> Path:
+        """Media files that came over HTTP."""
+        return self.root / "media" / "uploads"
+
+    @property
     def thumbnails(self) -> Path:
         return self.root / "media" / "thumbnails"
 
@@ -54,6 +59,11 @@ class Home:
     def live(self) -> Path:
         """What has come since each release."""
         return self.root / "live"
+
+    @property
+    def jobs(self) -> Path:
+        """What was started over HTTP and takes long."""
+        return self.root / "jobs"
 
     @property
     def redis(self) -> Path:

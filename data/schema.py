@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, Self
 
 from pydantic import (
     BaseModel,
@@ -86,8 +86,8 @@ class VideoState(StrEnum):
     NO_MEDIA = "no_media"  # known by its metadata alone; recommendable from histories
 
 
-class Video(BaseModel):
-    """One catalogue entry as its owner describes it; what the machine finds out is in `VideoRecord`."""
+class VideoDescription(BaseModel):
+    """What its owner says of a video, but for its file."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -106,13 +106,10 @@ class Video(BaseModel):
     rating: int | None = Field(default=None, ge=0, le=21, description="minimum age in years")
     creator: Identifier | None = None
     series: Identifier | None = None
-    episode: int | None = Field(default=None, ge=0)
-    media_path: str | None = Field(default=None, pattern=_NO_NUL)
-    content_hash: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$", description="sha256 of the media file")
-    hidden: bool = False
+    episode: int | None = Field(default=None, ge=0, lt=2**31)
 
     @model_validator(mode="after")
-    def _window_is_in_order(self) -> "Video":
+    def _window_is_in_order(self) -> Self:
         if (
             self.available_from is not None
             and self.available_until is not None
@@ -120,6 +117,14 @@ class Video(BaseModel):
         ):
             raise ValueError("available_until must be later than available_from")
         return self
+
+
+class Video(VideoDescription):
+    """One catalogue entry as its owner gives it; what the machine finds out is in `VideoRecord`."""
+
+    media_path: str | None = Field(default=None, pattern=_NO_NUL)
+    content_hash: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$", description="sha256 of the media file")
+    hidden: bool = False
 
 
 @dataclass(frozen=True)
@@ -153,6 +158,7 @@ class VideoRecord(Video):
     number: int = Field(default=0, description="given once to each video and never again")
     created_at: float = 0.0
     updated_at: float = 0.0
+    version: int = Field(default=0, description="another one after every write to it")
 
     @property
     def shown_labels(self) -> list[str]:

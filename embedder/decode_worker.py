@@ -17,9 +17,9 @@ from typing import Any, BinaryIO
 
 import orjson
 
-from embedder.decode import fault_of, read_media
+from embedder.decode import fault_of, probe, read_media
 from embedder.decode_settings import DecodeSettings
-from embedder.media import PYAV, Decoder, MediaError, NotTakenError, Reason, Wanted
+from embedder.media import PYAV, Decoder, MediaError, MediaSample, NotTakenError, Reason, Wanted
 from embedder.sample_message import as_message
 
 
@@ -38,7 +38,8 @@ def main() -> None:
         request = orjson.loads(requests.get())
         signal.setitimer(signal.ITIMER_REAL, options["time_limit_s"])
         try:
-            sample = read_media(request["path"], Wanted(**request["wanted"]), settings)
+            path, wanted = request["path"], Wanted(**request["wanted"])
+            sample = read_media(path, wanted, settings) if wanted.media else MediaSample(probe(path, settings))
         except NotTakenError as error:
             _answer(answers, {"not_taken": str(error)})
             continue

@@ -27,7 +27,7 @@ from typing import Any, BinaryIO
 import orjson
 
 from embedder.decode_settings import DecodeSettings
-from embedder.media import PYAV, Decoder, MediaError, MediaSample, NotTakenError, Reason, Wanted
+from embedder.media import PYAV, Decoder, MediaError, MediaInfo, MediaSample, NotTakenError, Reason, Wanted
 from embedder.sample_message import from_message
 
 log = logging.getLogger(__name__)
@@ -89,6 +89,10 @@ class DecodePool:
             except (NotTakenError, MediaError):
                 pass
         return self._crews[PYAV].read(path, replace(wanted, decoder=PYAV))
+
+    def probe(self, path: Path | str) -> MediaInfo:
+        """What the container of a file says; raises as `read` does."""
+        return self._crews[PYAV].read(path, Wanted()).info
 
     def close(self) -> None:
         """Ends all workers, busy ones too: calls that wait for them raise RuntimeError."""

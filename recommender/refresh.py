@@ -68,6 +68,15 @@ class RefreshPlan:
     room: Room
 
 
+@dataclass(frozen=True)
+class RefreshProgress:
+    """How far a refresh is: the phase that begins now, how many are done, and all of them as in `RefreshPlan`."""
+
+    phase: str
+    done: int
+    phases: list[tuple[str, float | None]]
+
+
 @dataclass
 class RefreshReport:
     """What a refresh did: the published release, seconds by phase, phases taken over from an interrupted run."""
@@ -84,11 +93,13 @@ def refresh(
     settings: RecommenderSettings | None = None,
     accept: Collection[Gate] = (),
     still_due: Callable[[], bool] = lambda: True,
+    tell: Callable[[RefreshProgress], None] = lambda _: None,
 ) -> RefreshReport:
     """Builds, checks and publishes a release. Raises RefreshError (GateError) when nothing was published.
 
     accept: gates (of ACCEPTABLE) that it may fail, because somebody has looked and wants it all the same;
-    still_due: is asked once no other refresh can run, and where it answers no, BusyError is raised.
+    still_due: is asked once no other refresh can run, and where it answers no, BusyError is raised; tell: is called at
+    the beginning of each phase.
     """
     settings = settings or RecommenderSettings()
     home.releases.mkdir(parents=True, exist_ok=True)
@@ -101,7 +112,7 @@ def refresh(
             known = _known(store)
             write_json(owner, {"pid": os.getpid(), "host": socket.gethostname(), "started_at": time.time()})
             try:
-                report = _Refresh(store, home, settings, accept).run()
+                report = _Refresh(store, home, settings, accept).run(tell)
             except GateError as error:
                 # A full disk must not hide which gate it was.
                 with contextlib.suppress(OSError):
@@ -112,7 +123,18 @@ def refresh(
             (home.releases / FAILED).unlink(missing_ok=True)
             return report
     except Timeout:
-        raise BusyError(f"another refresh is running{_by_whom(owner)}; wait for it to end") from None
+        raise BusyError(_busy(owner)) from None
+
+
+def running_elsewhere(home: Home) -> str | None:
+    """Why a refresh would not begin now: who runs one; None while nobody does."""
+    if home.releases.exists():
+        try:
+            with FileLock(home.releases / LOCK).acquire(timeout=0):
+                pass
+        except Timeout:
+            return _busy(home.releases / OWNER)
+    return None
 
 
 def is_due(store: Store, home: Home, every_s: float) -> bool:
@@ -155,6 +177,10 @@ def plan_refresh(store: Store, home: Home, settings: RecommenderSettings | None 
     return _Refresh(store, home, settings or RecommenderSettings()).plan()
 
 
+def _busy(owner: Path) -> str:
+    return f"another refresh is running{_by_whom(owner)}; wait for it to end"
+
+
 def _by_whom(owner: Path) -> str:
     try:
         facts = orjson.loads(owner.read_bytes())
@@ -177,7 +203,7 @@ class _Refresh:
 
     # ---- The run -------------------------------------------------------------------------------------------
 
-    def run(self) -> RefreshReport:
+    def run(self, tell: Callable[[RefreshProgress], None]) -> RefreshReport:
         inputs = self._inputs()
         finished = self._publish_what_was_finished(inputs)
         if finished is not None:
@@ -191,10 +217,12 @@ class _Refresh:
         report = RefreshReport(self._state["id"], {})
         building = self._building(self._state)
         phases = building.phases()
-        shares = self._shares_of_time([name for name, _ in phases])
+        timed = self._timed(building)
+        shares = _shares_of_time(timed)
         with progress("refresh", 100, "%") as advance:
             for name, phase in phases:
                 advance(0, name)
+                tell(RefreshProgress(name, len(self._state["done"]), timed))
                 if name in self._state["done"]:
                     report.resumed.append(name)
                 else:
@@ -211,12 +239,12 @@ class _Refresh:
                     log.info("refresh: %s took %.1f s", name, report.seconds[name])
                 advance(shares[name])
             advance(0, "publish")
+            tell(RefreshProgress("publish", len(phases), timed))
             report.facts = building.facts()
             self._publish(report.facts)
         return report
 
     def plan(self) -> RefreshPlan:
-        took = self._running.manifest.get("seconds", {}) if self._running else {}
         state = _read_state(self._folder / STATE)
         known_until = self._running.manifest["until_seq"] if self._running else 0
         sizes = self._sizes()
@@ -224,7 +252,7 @@ class _Refresh:
             running=self._running.id if self._running else None,
             sizes=sizes,
             new_events=self._store.events.last_seq() - known_until,
-            phases=[(name, took.get(name)) for name, _ in self._building({}).phases()],
+            phases=self._timed(self._building({})),
             done=state["done"] if _can_be_continued(state, self._inputs()) else [],
             room=self._room(sizes),
         )
@@ -246,11 +274,10 @@ class _Refresh:
             dim=table.dim if table is not None else 0,
         )
 
-    def _shares_of_time(self, phases: Sequence[str]) -> dict[str, float]:
-        """Which part of 100 each phase is likely to take: that of the running release's, all alike without one."""
+    def _timed(self, building: Building) -> list[tuple[str, float | None]]:
+        """The phases, and the seconds that each took last time."""
         took = self._running.manifest.get("seconds", {}) if self._running else {}
-        expected = np.array([took.get(name, 0.0) for name in phases]) + 1e-3
-        return dict(zip(phases, (100 * expected / expected.sum()).tolist(), strict=True))
+        return [(name, took.get(name)) for name, _ in building.phases()]
 
     def _inputs(self) -> dict[str, Any]:
         return {
@@ -321,6 +348,12 @@ class _Refresh:
         return Building(
             self._store, self._home, self._settings, self._accept, self._folder, state, self._table, self._running
         )
+
+
+def _shares_of_time(timed: Sequence[tuple[str, float | None]]) -> dict[str, float]:
+    """Which part of 100 each phase is likely to take: as last time, all alike where that is not known."""
+    expected = np.array([took or 0.0 for _, took in timed]) + 1e-3
+    return dict(zip((name for name, _ in timed), (100 * expected / expected.sum()).tolist(), strict=True))
 
 
 def _table_to_serve(store: Store, home: Home) -> EmbeddingTable | None:

@@ -230,7 +230,11 @@ class Releases:
     def folder(self, release_id: str) -> Path:
         """Raises ReleaseError when there is no such release."""
         folder = self.root / release_id
-        if release_id.startswith(".") or folder.parent != self.root or not (folder / MANIFEST).is_file():
+        try:
+            is_there = (folder / MANIFEST).is_file()
+        except OSError:  # a name that is too long for the file system
+            is_there = False
+        if release_id.startswith(".") or folder.parent != self.root or not is_there:
             raise ReleaseError(f"no release {release_id!r}; see `watchnext releases list`")
         return folder
 

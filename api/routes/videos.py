@@ -4,16 +4,29 @@ import base64
 import binascii
 from typing import Any
 
-from flask import Blueprint
+from flask import Blueprint, request
 
+from api.catalogue import unknown_video
 from api.errors import Problem
 from api.operations import operation
 from api.routes import service
-from api.schemas.videos import HiddenAnswer, VideoOut, VideosAnswer, VideosQuery
-from api.service import unknown_video
+from api.schemas.common import Asked
+from api.schemas.videos import (
+    HiddenAnswer,
+    MediaAnswer,
+    RemovedAnswer,
+    VideoBatch,
+    VideoBatchAnswer,
+    VideoChange,
+    VideoOut,
+    VideosAnswer,
+    VideosQuery,
+)
 from data.schema import VideoRecord, VideoState, to_rfc3339
 
 blueprint = Blueprint("videos", __name__, url_prefix="/v1")
+#: What a client may call a media file; what it is the file itself tells.
+MEDIA_TYPES = frozenset({"", "application/octet-stream", "application/mxf", "application/ogg", "image/gif"})
 _TIMES = ("published_at", "available_from", "available_until")
 
 
@@ -29,13 +42,44 @@ def list_videos(query: VideosQuery) -> dict[str, Any]:
     return {"items": [video_out(record) for record in shown], "cursor": cursor, "has_more": has_more}
 
 
+@operation(blueprint, "POST", "/videos", role="ingest", body=VideoBatch, answer=VideoBatchAnswer, idempotent=True)
+def post_videos(body: VideoBatch) -> dict[str, Any]:
+    """A batch of videos, answered after the commit, with a result for each row."""
+    return service().catalogue.describe(body.videos)
+
+
 @operation(blueprint, "GET", "/videos/<path:video_id>", role="read", answer=VideoOut)
-def get_video(video_id: str) -> dict[str, Any]:
+def get_video(video_id: str) -> tuple[dict[str, Any], dict[str, str]]:
     """One video."""
-    record = service().store.catalogue.get(video_id)
-    if record is None:
-        raise unknown_video(video_id)
-    return video_out(record)
+    return _with_etag(service().catalogue.get(video_id))
+
+
+@operation(blueprint, "PATCH", "/videos/<path:video_id>", role="ingest", body=VideoChange, answer=VideoOut)
+def patch_video(video_id: str, body: Asked) -> tuple[dict[str, Any], dict[str, str]]:
+    """Changes the given fields of a video; null clears one."""
+    return _with_etag(service().catalogue.change(video_id, body.model_dump(exclude_unset=True), _versions_asked_for()))
+
+
+@operation(blueprint, "DELETE", "/videos/<path:video_id>", role="ingest", answer=RemovedAnswer)
+def delete_video(video_id: str) -> dict[str, Any]:
+    """Removes a video: with the next request no list has it."""
+    return {"video_id": video_id, "removed": service().catalogue.remove(video_id)}
+
+
+@operation(blueprint, "PUT", "/videos/<path:video_id>/media", role="ingest", answer=MediaAnswer, status=202, media=True)
+def put_media(video_id: str) -> dict[str, Any]:
+    """Takes the file of a video, which then waits for the encoder."""
+    record = service().catalogue.get(video_id)
+    media_type = request.mimetype
+    if media_type not in MEDIA_TYPES and not media_type.startswith("video/"):
+        raise Problem(415, "unsupported_media_type", "send the file itself with Content-Type: video/mp4 or the like")
+    if request.content_length is None:
+        # Of a body in chunks the server does not tell where it was broken off.
+        raise Problem(411, "length_required", "send the file with its Content-Length, not in chunks")
+    request.max_content_length = service().settings.server.max_media_bytes
+    changed = service().uploads.receive(record, request.stream, request.content_length, media_type)
+    record = service().catalogue.get(video_id)
+    return {"video_id": video_id, "state": record.state, "content_hash": record.content_hash, "changed": changed}
 
 
 @operation(blueprint, "POST", "/videos/<path:video_id>/hide", role="admin", answer=HiddenAnswer)
@@ -56,6 +100,17 @@ def video_out(record: VideoRecord) -> dict[str, Any]:
     return fields | {name: None if fields[name] is None else to_rfc3339(fields[name]) for name in _TIMES}
 
 
+def _with_etag(record: VideoRecord) -> tuple[dict[str, Any], dict[str, str]]:
+    return video_out(record), {"ETag": f'"{record.version}"'}
+
+
+def _versions_asked_for() -> list[int] | None:
+    """The versions that `If-Match` names; None where any will do."""
+    if "If-Match" not in request.headers or request.if_match.star_tag:
+        return None
+    return [int(tag) for tag in request.if_match.as_set() if tag.isdecimal()]
+
+
 def _set_hidden(video_id: str, hidden: bool) -> dict[str, Any]:
     if not service().store.catalogue.set_hidden(video_id, hidden):
         raise unknown_video(video_id)
@@ -65,7 +120,7 @@ def _set_hidden(video_id: str, hidden: bool) -> dict[str, Any]:
 def _decoded(cursor: str) -> str:
     try:
         after = base64.urlsafe_b64decode(cursor.encode()).decode()
-        if not after.isprintable():
+        if any(character < " " for character in after):
             raise ValueError
         return after
     except (binascii.Error, ValueError):

@@ -1,8 +1,9 @@
-"""The database: the truth about videos, events, keys and rules, and a sample of what was shown.
+"""The database: the truth about videos, events, keys and rules, a sample of what was shown, and a day's answers.
 
 The only room that knows SQLAlchemy. SQLite (WAL) by default, PostgreSQL by URL, from the same code. What was
-acknowledged was committed before. `Store` opens and migrates; `store.catalogue`, `store.events`, `store.exposures`,
-`store.viewers`, `store.keys` and `store.rules` read and write. Nothing here knows encoders, models or HTTP.
+acknowledged was committed before. `Store` opens and migrates; `store.answers`, `store.catalogue`, `store.events`,
+`store.exposures`, `store.viewers`, `store.keys` and `store.rules` read and write. Nothing here knows encoders, models
+or HTTP.
 """
 
 from contextlib import AbstractContextManager, nullcontext
@@ -17,18 +18,22 @@ from filelock import FileLock
 from data.store.catalogue import Catalogue
 from data.store.events import EventLog, Impressions
 from data.store.exposures import Exposures, ShownLists
+from data.store.idempotency import Answers, AskedOtherwiseError, InProgressError
 from data.store.keys import ApiKeys
 from data.store.quick import QuickReader
 from data.store.rules import Rules
 from data.store.viewers import KnownViewers
 
 __all__ = [
+    "Answers",
     "ApiKeys",
+    "AskedOtherwiseError",
     "Catalogue",
     "DatabaseError",
     "EventLog",
     "Exposures",
     "Impressions",
+    "InProgressError",
     "KnownViewers",
     "Rules",
     "ShownLists",
@@ -40,7 +45,7 @@ __all__ = [
 #: What reading and writing raise when the database is away, busy for too long or damaged.
 DatabaseError = sa.exc.OperationalError
 
-HEAD_REVISION = "0008"
+HEAD_REVISION = "0009"
 _MIGRATION_LOCK = 7_231_977  # any constant: PostgreSQL's advisory lock of this application
 BUSY_TIMEOUT_MS = 10_000
 CONNECT_TIMEOUT_S = 3
@@ -84,6 +89,10 @@ class Store:
             shown = sa.make_url(url).render_as_string(hide_password=True) if "://" in url else url
             raise StoreError(f"cannot open the database {shown}: {reason}") from error
         return store
+
+    @cached_property
+    def answers(self) -> Answers:
+        return Answers(self.engine)
 
     @cached_property
     def catalogue(self) -> Catalogue:

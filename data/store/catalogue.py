@@ -7,11 +7,11 @@ again, so a worker that was killed costs time and nothing else.
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Literal
 
 import sqlalchemy as sa
 
-from data.schema import Listing, MediaFacts, Video, VideoRecord, VideoState
+from data.schema import Listing, MediaFacts, Video, VideoDescription, VideoRecord, VideoState
 from data.store.tables import counters, videos
 from data.store.writing import insert_into, next_numbers, next_version, writing
 
@@ -21,6 +21,15 @@ MAX_ATTEMPTS = 3
 #: Claims that may end with the death of their holder: more than one, because most deaths are not the video's fault.
 MAX_CLAIMS = 10
 _OWNERS_FIELDS = tuple(Video.model_fields)
+_NOT_DESCRIBED = set(Video.model_fields) - set(VideoDescription.model_fields)
+#: What is known of a file that nobody has looked into.
+_NOTHING_FOUND_OUT: dict[str, Any] = {
+    "reason": None, "attempts": 0, "encoder_id": None, "predicted_labels": {}, "thumbnail_path": None,
+    "frames_decoded": None, "distinct_share": None, "quality": None,
+}  # fmt: skip
+
+#: What became of a video that was described.
+Written = Literal["created", "updated", "unchanged"]
 
 
 def _batches(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
@@ -31,6 +40,14 @@ def _record(row: sa.RowMapping) -> VideoRecord:
     return VideoRecord.model_construct(
         **{name: row[name] for name in VideoRecord.model_fields} | {"state": VideoState(row["state"])}
     )
+
+
+def _read(connection: sa.Connection, video_ids: Sequence[str]) -> dict[str, VideoRecord]:
+    found: dict[str, VideoRecord] = {}
+    for batch in _batches(list(video_ids)):
+        query = sa.select(videos).where(videos.c.id.in_(batch), videos.c.removed.is_(False))
+        found |= {row["id"]: _record(row) for row in connection.execute(query).mappings()}
+    return found
 
 
 def _is_free(now: float) -> sa.ColumnElement[bool]:
@@ -67,10 +84,8 @@ class Catalogue:
                 self._upsert_batch(connection, batch, now, version)
 
     def _upsert_batch(self, connection: sa.Connection, batch: Sequence[Video], now: float, version: int) -> None:
-        fresh: dict[str, Any] = {
-            "reason": None, "attempts": 0, "encoder_id": None, "predicted_labels": {}, "thumbnail_path": None,
-            "frames_decoded": None, "distinct_share": None, "quality": None, "refused_by": None,
-            "created_at": now, "updated_at": now, "removed": False, "version": version,
+        fresh = _NOTHING_FOUND_OUT | {
+            "refused_by": None, "created_at": now, "updated_at": now, "removed": False, "version": version
         }  # fmt: skip
         known = set(connection.execute(sa.select(videos.c.id).where(videos.c.id.in_([e.id for e in batch]))).scalars())
         numbers = iter(next_numbers(connection, len(batch) - len(known)))
@@ -96,14 +111,66 @@ class Catalogue:
         # A duration that was probed is better than none.
         update["duration_s"] = sa.func.coalesce(new.duration_s, videos.c.duration_s)
         # A claim on the old media ends: what its holder finds out is not about the new file.
-        found_out = (
-            "state", "reason", "attempts", "encoder_id", "predicted_labels",
-            "thumbnail_path", "frames_decoded", "distinct_share", "quality",
-        )  # fmt: skip
-        for name in (*found_out, "lease_owner", "lease_until"):
+        for name in ("state", *_NOTHING_FOUND_OUT, "lease_owner", "lease_until"):
             update[name] = sa.case((media_changed, new[name]), else_=videos.c[name])
         update["refused_by"] = None  # an encoder that reads may find something now
         connection.execute(insert.on_conflict_do_update(index_elements=["id"], set_=update), rows)
+
+    def describe(self, entries: Sequence[VideoDescription]) -> list[Written]:
+        """Adds videos or replaces what their owner says of them; files, takedowns and what the system found out stay.
+
+        What became of each, in their order; of several with one id the last one holds. One that was removed is created
+        anew, without its file. All or nothing.
+        """
+        outcomes: list[Written] = []
+        changed: dict[str, Video] = {}
+        with writing(self._engine) as connection:
+            # First of all, because it holds other catalogue writers.
+            version = next_version(connection)
+            known: dict[str, Video] = dict(_read(connection, [entry.id for entry in entries]))
+            for entry in entries:
+                before = known.get(entry.id)
+                described = entry.model_dump()
+                if before is None:
+                    known[entry.id] = changed[entry.id] = Video.model_construct(**described)
+                    outcomes.append("created")
+                    continue
+                if entry.duration_s is None:  # the one that was probed is better than none
+                    described["duration_s"] = before.duration_s
+                if described == before.model_dump(include=set(described)):
+                    outcomes.append("unchanged")
+                    continue
+                kept = before.model_dump(include=_NOT_DESCRIBED)
+                known[entry.id] = changed[entry.id] = Video.model_construct(**described, **kept)
+                outcomes.append("updated")
+            for batch in _batches(list(changed.values())):
+                self._upsert_batch(connection, batch, time.time(), version)
+        return outcomes
+
+    def change(self, video_id: str, fields: Mapping[str, Any], version: int) -> bool:
+        """Replaces some of what the owner says of a video; False, and nothing is changed, unless this is its version
+        still."""
+        # An encoder that reads may find something now.
+        return self._update([video_id], {**fields, "refused_by": None}, videos.c.version == version) == 1
+
+    def attach_media(self, video_id: str, media_path: str, content_hash: str) -> VideoRecord | None:
+        """Gives a video another file, which waits for the encoder; returns what it was before, None when it is unknown.
+
+        A claim on the old file ends.
+        """
+        with writing(self._engine) as connection:
+            version = next_version(connection)
+            before = _read(connection, [video_id]).get(video_id)
+            if before is None:
+                return None
+            values = {
+                "media_path": media_path, "content_hash": content_hash, "state": VideoState.PENDING,
+                "refused_by": None, "lease_owner": None, "lease_until": None,
+                "updated_at": time.time(), "version": version,
+            }  # fmt: skip
+            statement = sa.update(videos).where(videos.c.id == video_id)
+            connection.execute(statement.values(_NOTHING_FOUND_OUT | values))
+        return before
 
     def set_hidden(self, video_id: str, hidden: bool) -> bool:
         """Takes a video down (or puts it back) with the next request; False when it is unknown."""
@@ -133,12 +200,8 @@ class Catalogue:
 
     def get_many(self, video_ids: Sequence[str]) -> dict[str, VideoRecord]:
         """The known ones of these videos, by id."""
-        found: dict[str, VideoRecord] = {}
         with self._engine.connect() as connection:
-            for batch in _batches(list(video_ids)):
-                query = sa.select(videos).where(videos.c.id.in_(batch), videos.c.removed.is_(False))
-                found |= {row["id"]: _record(row) for row in connection.execute(query).mappings()}
-        return found
+            return _read(connection, video_ids)
 
     def page(
         self, after: str = "", limit: int = 100, state: VideoState | None = None, label: str | None = None

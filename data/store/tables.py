@@ -156,6 +156,18 @@ exposures = sa.Table(
     sa.Index(None, "user_id", "shown_at"),
 )
 
+#: What was answered to requests that named a key to be done once by.
+idempotency = sa.Table(
+    "idempotency",
+    metadata,
+    sa.Column("id", sa.String(64), primary_key=True),
+    sa.Column("asked", sa.String(64), nullable=False),
+    sa.Column("begun_at", sa.Double, nullable=False),
+    # NULL while the first such request is being worked on.
+    sa.Column("answer", sa.Text),
+    sa.Index(None, "begun_at"),
+)
+
 rules = sa.Table(
     "rules",
     metadata,

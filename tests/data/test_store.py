@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import sqlalchemy as sa
 
-from data.schema import Event, MediaFacts, Video, VideoState
-from data.store import Store, StoreError
+from data.schema import Event, MediaFacts, Video, VideoDescription, VideoState
+from data.store import AskedOtherwiseError, InProgressError, Store, StoreError, idempotency
 from data.store.catalogue import BATCH, MAX_ATTEMPTS, MAX_CLAIMS
 from data.store.exposures import ITEM, Exposure, Words
 from data.store.tables import events
@@ -150,6 +150,57 @@ def test_every_text_that_the_schema_accepts_can_be_stored(store: Store) -> None:
     for name in ("title", "description", "media_path"):
         with pytest.raises(ValueError, match=name):
             Video.model_validate({"id": "v1", name: "nul \x00 byte"})
+
+
+def test_describing_leaves_files_takedowns_and_what_was_found_out(store: Store) -> None:
+    store.catalogue.upsert([with_media("v1", title="One"), with_media("v2")])
+    store.catalogue.mark_ready("v1", ENCODER, MediaFacts(duration_s=60.0, quality="good"))
+    store.catalogue.set_hidden("v1", True)
+    store.catalogue.remove(["v2"])
+    entries = [
+        VideoDescription(id="v1", title="Other", tags=["t"]),
+        VideoDescription(id="v1", title="Other", tags=["t"]),
+        VideoDescription(id="v2", title="Back"),
+        VideoDescription(id="v3"),
+        VideoDescription(id="v3", rating=6),
+    ]
+    assert store.catalogue.describe(entries) == ["updated", "unchanged", "created", "created", "updated"]
+    found = store.catalogue.get_many(["v1", "v2", "v3"])
+    first = found["v1"]
+    assert (first.title, first.tags, first.hidden, first.state) == ("Other", ["t"], True, VideoState.READY)
+    assert (first.media_path, first.content_hash, first.duration_s) == ("/media/v1.mp4", HASH, 60.0)
+    assert (found["v2"].title, found["v2"].state, found["v2"].media_path) == ("Back", VideoState.NO_MEDIA, None)
+    assert not found["v2"].hidden and found["v3"].rating == 6
+    assert store.catalogue.describe([VideoDescription(id=f"w{n}") for n in range(BATCH + 1)]) == ["created"] * (
+        BATCH + 1
+    )
+    assert store.catalogue.describe([]) == []
+
+
+def test_a_change_is_refused_once_another_was_quicker(store: Store) -> None:
+    store.catalogue.upsert([Video(id="v1", title="One")])
+    seen = store.catalogue.get("v1")
+    assert seen is not None
+    assert store.catalogue.change("v1", {"title": "Two"}, seen.version)
+    assert not store.catalogue.change("v1", {"title": "Three"}, seen.version)
+    assert not store.catalogue.change("nothing", {"title": "Three"}, seen.version)
+    record = store.catalogue.get("v1")
+    assert record is not None and record.title == "Two" and record.version > seen.version
+
+
+def test_attached_media_ends_a_claim_on_the_old_file(store: Store) -> None:
+    store.catalogue.upsert([with_media("v1", title="One")])
+    store.catalogue.mark_ready("v1", ENCODER, MediaFacts(quality="good"))
+    assert claim(store, "worker", encoder="another") == ["v1"]
+    before = store.catalogue.attach_media("v1", "uploads/x.mp4", OTHER_HASH)
+    assert before is not None and before.media_path == "/media/v1.mp4"
+    assert not store.catalogue.mark_ready("v1", "another", MediaFacts(), owner="worker")
+    record = store.catalogue.get("v1")
+    assert record is not None and (record.title, record.media_path) == ("One", "uploads/x.mp4")
+    assert (record.state, record.quality, record.encoder_id, record.attempts) == (VideoState.PENDING, None, None, 0)
+    assert claim(store) == ["v1"]
+    store.catalogue.remove(["v1"])
+    assert store.catalogue.attach_media("v1", "uploads/y.mp4", HASH) is None
 
 
 # ---- Readers -------------------------------------------------------------------------------------------------
@@ -504,6 +555,42 @@ def test_a_video_that_kills_whoever_works_on_it_is_given_up(store: Store) -> Non
     assert [record.id for record in store.catalogue.claim("last", 2, 60, "encoder")] == ["v"]
     record = store.catalogue.get("deadly")
     assert record is not None and record.state == VideoState.FAILED and (record.reason or "").startswith("crashed")
+
+
+# ---- Answers -------------------------------------------------------------------------------------------------
+
+
+def test_an_answer_is_kept_for_a_day_and_what_the_dead_began_is_begun_again(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1_700_000_000.0]
+    monkeypatch.setattr(idempotency.time, "time", lambda: now[0])
+    request, asked, otherwise = "a" * 64, "x" * 64, "y" * 64
+    assert store.answers.begin(request, asked) is None
+    with pytest.raises(InProgressError):
+        store.answers.begin(request, asked)
+    now[0] += idempotency.PATIENCE_S + 1
+    assert store.answers.begin(request, asked) is None
+    store.answers.keep(request, "the answer")
+    now[0] += idempotency.KEEP_S - 1
+    assert store.answers.begin(request, asked) == "the answer"
+    with pytest.raises(AskedOtherwiseError):
+        store.answers.begin(request, otherwise)
+    now[0] += 2
+    assert store.answers.begin(request, otherwise) is None
+    store.answers.forget(request)
+    assert store.answers.begin(request, asked) is None
+
+
+def test_of_many_who_begin_at_once_one_may(store: Store) -> None:
+    def begin(_: int) -> str:
+        try:
+            return "begun" if store.answers.begin("a" * 64, "x" * 64) is None else "answered"
+        except InProgressError:
+            return "in progress"
+
+    with ThreadPoolExecutor(8) as threads:
+        assert sorted(threads.map(begin, range(8))) == ["begun", *["in progress"] * 7]
 
 
 # ---- Keys, and the database itself ---------------------------------------------------------------------------
