@@ -374,6 +374,11 @@ class Answer:
     def world(self) -> str:
         return self._engine.fingerprint
 
+    @property
+    def released_at(self) -> float:
+        """When the release was made: seconds since 1970."""
+        return float(self._engine.release.manifest["created_at"])
+
     def same_until(self) -> float:
         """Until when the same question has the same answer, if nothing is written: seconds since 1970."""
         return min(self._engine.same_until(time.time()), _turn_of(self._user_id)[1])

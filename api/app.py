@@ -9,7 +9,7 @@ from flask import Flask, Response, g, request
 
 from api import auth, errors, pressure
 from api.errors import Problem
-from api.routes import events, health, maintenance, recommendations, videos, viewers
+from api.routes import events, health, lists, maintenance, recommendations, search, videos, viewers
 from api.service import Service
 from api.settings import Settings, load_settings
 from api.web import storefront
@@ -38,7 +38,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     _install_request_ids(app)
     server = settings.server
     pressure.install(app, pressure.Gate(server.threads, server.waiting, server.wait_ms / 1000))
-    for room in (recommendations, events, videos, viewers, maintenance, health, storefront):
+    for room in (recommendations, lists, search, events, videos, viewers, maintenance, health, storefront):
         app.register_blueprint(room.blueprint)
     return app
 

@@ -8,12 +8,14 @@ import logging
 import random
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import orjson
 from pydantic import ValidationError
 
 from api.answer import NO_REASONS, NOBODY, Answer, Parts, items_of, release_facts
+from api.batching import Batches
 from api.budget import Budget
 from api.cache import Cache, key_of
 from api.candidates import KIND as CANDIDATES
@@ -25,11 +27,14 @@ from api.exposures import ExposureLog
 from api.gauges import LiveGauges
 from api.histories import KIND as HISTORY
 from api.histories import HistoryCache
+from api.home_page import HomePages
 from api.idempotency import Idempotency
 from api.maintenance import Maintenance
 from api.ready import ReadyAnswer, ReadyAnswers
 from api.renewal import Renewal
+from api.schemas.lists import NextQuery
 from api.schemas.recommendations import RecommendationQuery, RecommendationRequest, SimilarQuery, WhyQuery
+from api.searching import Searching
 from api.settings import Settings
 from api.telemetry import Telemetry
 from api.uploads import MediaUploads
@@ -38,7 +43,8 @@ from data.home import Home
 from data.schema import Event, first_error
 from data.store import DatabaseError, Store
 from recommender.engine import Engine
-from recommender.pipeline.stages import Query, Trace
+from recommender.pipeline.stages import Query, Ranked, Trace
+from recommender.profile import Profile
 from recommender.release import Releases
 from recommender.why import why
 
@@ -60,6 +66,9 @@ class Service:
         self.engines = EngineKeeper(
             home, store, settings.recommender, settings.server.release_check_s, settings.server.release_wait_s
         )
+        self.home_pages = HomePages(self)
+        self.batches = Batches(store, self._recommend_of, self.engines.current)
+        self.searching = Searching(settings.search, settings.embed, home, store, self.current_engine)
         self.exposures = ExposureLog(store, settings.exposures, self.telemetry)
         self.gauges = LiveGauges(
             self.engines.current, store.catalogue.version, home.embeddings, settings.gauges, self.telemetry
@@ -80,6 +89,9 @@ class Service:
             self.gauges,
             self._renewal.ask,
         )
+        no_cache = Cache(None, settings.cache, self.telemetry)
+        self._no_candidates = CandidateCache(no_cache, settings.cache)
+        self._no_histories = HistoryCache(no_cache, settings.cache, store.events)
         self.viewers = Viewers(store, home, self.exposures, self.forget, settings.cache)
 
     # ---- Recommendations -----------------------------------------------------------------------------------
@@ -94,14 +106,26 @@ class Service:
     ) -> dict[str, Any]:
         """A page of recommendations, as `schemas.RecommendationAnswer` without its request id, which events about the
         list will name. question: whatever the same is asked by another time, where `ready_answer` may answer then."""
-        self.gauges.begin()
         answer = Answer(self._parts, user_id, asked, request_id, budget or self.budget())
+        with self.batches.others_first():
+            given = self._given(answer)
+        if question is not None and self.ready.is_on and answer.is_whole and asked.cursor is None:
+            self._keep_ready(user_id, question, answer, given)
+        return given
+
+    def _recommend_of(
+        self, store: Store, user_id: str, asked: RecommendationRequest, request_id: str
+    ) -> dict[str, Any]:
+        """The same out of what a store says, past the cache."""
+        parts = replace(self._parts, store=store, candidates=self._no_candidates, histories=self._no_histories)
+        return self._given(Answer(parts, user_id, asked, request_id, self.budget()))
+
+    def _given(self, answer: Answer) -> dict[str, Any]:
+        self.gauges.begin()
         given = answer.give()
         self.telemetry.recommended(given["cache"], given["fallback"], given["degraded"], given["timings_ms"])
         if answer.age_s is not None:
             self.telemetry.cached_for(answer.age_s)
-        if question is not None and self.ready.is_on and answer.is_whole and asked.cursor is None:
-            self._keep_ready(user_id, question, answer, given)
         return given
 
     def ready_answer(self, user_id: str, question: bytes, request_id: str) -> bytes | None:
@@ -150,7 +174,7 @@ class Service:
         ready = ReadyAnswer(
             body=orjson.dumps(stays)[1:-1],
             release=orjson.dumps(release)[1:-1],
-            released_at=self.engines.current().release.manifest["created_at"],
+            released_at=answer.released_at,
             state=answer.state,
             world=answer.world,
             until=min(time.time() + ttl_s, answer.same_until()),
@@ -163,23 +187,33 @@ class Service:
 
     def similar(self, video_id: str, asked: SimilarQuery) -> dict[str, Any]:
         """Videos like one video. Raises Problem 404 for an unknown one."""
-        engine = self.current_engine()
-        query = Query(
-            NOBODY,
-            asked.limit,
-            time.time(),
-            country=asked.country,
-            max_rating=asked.max_rating,
-            labels=tuple(asked.labels),
-            exclude=engine.columns(asked.exclude),
-        )
-        trace = Trace()
+        engine, trace = self.current_engine(), Trace()
+        query = _plain_query(engine, asked, NOBODY)
         try:
             ranked = engine.similar(video_id, query, asked.by, trace)
         except KeyError:
             raise self._unknown_video(video_id) from None
-        items = items_of(engine, query, ranked, trace, skip=NO_REASONS)
-        return {"video_id": video_id, "items": items, "warnings": trace.warnings, "release": release_facts(engine)}
+        return {"video_id": video_id, **_listed(engine, query, ranked, trace)}
+
+    def watch_next(self, video_id: str, asked: NextQuery) -> dict[str, Any]:
+        """What to watch after a video. Raises Problem 404 for an unknown one."""
+        engine, trace = self.current_engine(), Trace()
+        query = _plain_query(engine, asked, self._profile(engine, asked.user_id, trace))
+        try:
+            ranked = engine.next_after(video_id, query, trace)
+        except KeyError:
+            raise self._unknown_video(video_id) from None
+        return {"video_id": video_id, "user_id": asked.user_id, **_listed(engine, query, ranked, trace)}
+
+    def _profile(self, engine: Engine, user_id: str | None, trace: Trace) -> Profile:
+        if user_id is None:
+            return NOBODY
+        try:
+            return engine.profile(self.store.events.history(user_id))
+        except Exception:
+            log.exception("the history of a viewer cannot be read")
+            trace.warnings.append("the history cannot be read: the list is not personalised")
+            return NOBODY
 
     def why(self, asked: WhyQuery) -> dict[str, Any]:
         """Why a video is, or is not, in a viewer's list. Raises Problem 404 for an unknown video."""
@@ -265,6 +299,25 @@ class Service:
             "videos": len(engine.videos),
             "warnings": [*self.engines.warnings, *self.gauges.warnings],
         }
+
+
+def _plain_query(engine: Engine, asked: SimilarQuery | NextQuery, profile: Profile) -> Query:
+    """The filters of a list that depends on nothing else of a request."""
+    return Query(
+        profile,
+        asked.limit,
+        time.time(),
+        country=asked.country,
+        max_rating=asked.max_rating,
+        labels=tuple(asked.labels),
+        not_labels=tuple(asked.not_labels),
+        exclude=engine.columns(asked.exclude),
+    )
+
+
+def _listed(engine: Engine, query: Query, ranked: Ranked, trace: Trace) -> dict[str, Any]:
+    items = items_of(engine, query, ranked, trace, skip=NO_REASONS)
+    return {"items": items, "warnings": trace.warnings, "release": release_facts(engine)}
 
 
 def _rejected(event_id: str | None, code: str, detail: str) -> dict[str, Any]:

@@ -76,6 +76,15 @@ class CacheSettings(BaseModel):
     )
 
 
+class SearchSettings(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    max_upload_bytes: int = Field(default=20_000_000, ge=1_000, description="larger pictures and clips are refused")
+    encode_s: float = Field(
+        default=60.0, gt=0, description="how long a request waits at most for what it looks for to be encoded"
+    )
+
+
 class WorkerSettings(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
@@ -103,6 +112,7 @@ class Settings(BaseSettings):
     cache: CacheSettings = Field(default_factory=CacheSettings)
     exposures: ExposureSettings = Field(default_factory=ExposureSettings)
     gauges: GaugeSettings = Field(default_factory=GaugeSettings)
+    search: SearchSettings = Field(default_factory=SearchSettings)
     embed: EmbedSettings = Field(default_factory=EmbedSettings)
     labels: LabelSettings = Field(default_factory=LabelSettings)
     worker: WorkerSettings = Field(default_factory=WorkerSettings)

@@ -31,11 +31,11 @@ from recommender.pipeline.filters import standard_filters
 from recommender.pipeline.hydrators import CatalogueFacts, Reasons
 from recommender.pipeline.scorers import ReciprocalRankFusion, StandardisedScoreSum
 from recommender.pipeline.sources.content import ColdScores, ContentSource, FreshSource
-from recommender.pipeline.sources.continuing import ContinueWatchingSource, NextEpisodeSource
+from recommender.pipeline.sources.continuing import ContinueWatchingSource, NextEpisodeSource, following_episode
 from recommender.pipeline.sources.history import HistorySource
 from recommender.pipeline.sources.popular import PopularSource, TrendingSource
 from recommender.pipeline.sources.settings import SourcesSettings
-from recommender.pipeline.stages import Query, Ranked, Ranker, Search, Source, Trace
+from recommender.pipeline.stages import Query, Ranked, Ranker, Scorer, Search, Source, Trace
 from recommender.policy import Scored, Slate
 from recommender.popularity import Popularity
 from recommender.profile import Profile, build_profile, profile_of, profile_of_likes
@@ -63,6 +63,11 @@ RANKED_BY = tuple(
 
 #: The model that pulses keep current.
 TRANSITIONS = "sequential"
+#: The source that goes by looks.
+LOOKS = ContentSource.name
+#: Watching next after a video: how much it counts that it is watched after it, where looks count 1; and how much a like
+#: of the viewer's counts beside one of this video.
+FOLLOWS, BESIDE = 1.0, 0.2
 #: What a ranker sees of a candidate, in order.
 FEATURES = feature_names(RANKED_BY)
 
@@ -331,6 +336,14 @@ class Engine:
             passed &= ~blocked[ranked.columns]
         return ranked.take(np.flatnonzero(passed))
 
+    def showable(self, query: Query) -> np.ndarray:
+        """(V,) bool: what filters and blocks let through in this request, whoever finds it; the caller's own."""
+        mask = self.pipeline.eligible(query)
+        blocked = self.slates.blocked(query)
+        if blocked is not None:
+            mask &= ~blocked
+        return mask
+
     def select(
         self,
         query: Query,
@@ -370,22 +383,82 @@ class Engine:
             slate = self.select(query, ranked, trace, eligible=eligible)
         return slate, trace
 
-    # ---- What is similar -----------------------------------------------------------------------------------
+    # ---- What is similar, and what to watch after a video --------------------------------------------------
 
     def similar(self, video_id: str, query: Query, by: Similarity = "both", trace: Trace | None = None) -> Ranked:
-        """Videos like this one, by looks (`visual`), by who watches them (`cowatch`), or both.
+        """Videos like this one, by looks (`visual`), by who watches them (`cowatch`), or both; copies of its file are
+        none of them.
 
         Raises KeyError when this release does not know the video.
         """
         column = self.column_of[video_id]
         likes = profile_of_likes(np.array([column]), np.ones(1, np.float32), np.array([query.now]))
-        by_looks, by_viewers = {"content"}, set(MODEL_OF)
-        only = {"visual": by_looks, "cowatch": by_viewers, "both": by_looks | by_viewers}[by]
-        # Looks count as much as all models of who watches what together.
-        asked_of_viewers = [source.name for source in self.pipeline.sources if source.name in by_viewers]
-        weights = dict.fromkeys(asked_of_viewers, 1.0 / max(len(asked_of_viewers), 1)) | {"content": 1.0}
-        asked = replace(query, profile=likes, weights=weights)
-        ranked = self.pipeline.rank(asked, Trace() if trace is None else trace, only)
+        names = {"visual": {LOOKS}, "cowatch": set(MODEL_OF), "both": {LOOKS, *MODEL_OF}}[by]
+        asked = replace(query, profile=likes, weights=self._evenly_weighed())
+        return self._around(column, asked, names, Trace() if trace is None else trace)
+
+    def next_after(self, video_id: str, query: Query, trace: Trace | None = None) -> Ranked:
+        """What to watch after this video: the next episode of its series first, then what is watched after it, and
+        what is alike; where that is not enough, what is recommended anyway. What the viewer of the query likes counts
+        beside the video, and what was watched is left out.
+
+        Raises KeyError when this release does not know the video.
+        """
+        trace = Trace() if trace is None else trace
+        column, viewer = self.column_of[video_id], query.profile
+        others = np.flatnonzero(viewer.liked != column)
+        # As if it had just been watched: models that forget see little else.
+        just_watched = Profile(
+            np.append(column, viewer.liked[others]),
+            np.append(np.float32(1), BESIDE * viewer.signal[others]).astype(np.float32),
+            np.append(query.now, viewer.times[others]),
+            viewer.disliked[viewer.disliked != column],
+            np.union1d(viewer.watched, [column]),
+        )
+        asked = replace(query, profile=just_watched)
+        weighed = replace(asked, weights=self._evenly_weighed() | {TRANSITIONS: FOLLOWS})
+        # Its scores say how much more often one video follows than another; ranks would forget it.
+        found = self._around(column, weighed, {LOOKS, *MODEL_OF}, trace, StandardisedScoreSum())
+        episode = following_episode(self.view, column, set(just_watched.watched.tolist()))
+        if episode is not None and self.showable(asked)[episode]:
+            bits = np.uint32(self.pipeline.bits_of([NextEpisodeSource.name]))
+            best = found.scores.max(initial=0.0)
+            found = Ranked(np.array([episode]), np.array([best], np.float32), np.array([bits])).then(found)
+        if len(found) < query.limit:
+            found = found.then(self._around(column, asked, None, trace))
+        return found.take(np.arange(min(query.limit, len(found))))
+
+    def continuing(self, query: Query) -> Ranked:
+        """What the viewer left half-way, the latest first, then the next episodes of what was watched."""
+        showable, choices = self.showable(query), self.settings.sources
+        found = Ranked(np.zeros(0, np.int64), np.zeros(0, np.float32), np.zeros(0, np.uint32))
+        half_way = ContinueWatchingSource(choices.continue_watching)
+        episodes = NextEpisodeSource(self.view, choices.next_episode)
+        for source in (half_way, episodes):
+            if source.enabled(query):
+                more = source.candidates(query, showable, query.limit)
+                bits = self.pipeline.bits_of([source.name])
+                found = found.then(Ranked(more.columns, more.scores, np.full(len(more.columns), bits, np.uint32)))
+        return found.take(np.arange(min(query.limit, len(found))))
+
+    def _evenly_weighed(self) -> dict[str, float]:
+        """Looks count as much as all models of who watches what together."""
+        of_viewers = [source.name for source in self.pipeline.sources if source.name in MODEL_OF]
+        return dict.fromkeys(of_viewers, 1.0 / max(len(of_viewers), 1)) | {LOOKS: 1.0}
+
+    def _around(
+        self, column: int, query: Query, sources: set[str] | None, trace: Trace, scorer: Scorer | None = None
+    ) -> Ranked:
+        """What these sources find (None: all of them), best first, without other copies of a video."""
+        showable = self.showable(query)
+        group = self.view.duplicate_group
+        if group[column] >= 0:
+            showable &= group != group[column]
+        if sources is None or scorer is None:
+            ranked = self.pipeline.rank(query, trace, sources, showable)
+        else:
+            candidates = self.pipeline.gather(query, showable, trace, sources)
+            _, ranked = self.pipeline.fuse(query, candidates, scorer)
         return ranked.take(np.arange(min(query.limit, len(ranked))))
 
     def content_search(self, query: Query) -> Search | None:
@@ -405,7 +478,7 @@ class Engine:
         index = self.index
         if vector.shape != (index.dim,):
             raise ValueError(f"the vectors of this release have {index.dim} numbers, this one has {vector.shape}")
-        columns, cosines = index.search(vector[None], query.limit, self.pipeline.eligible(query))
+        columns, cosines = index.search(vector[None], query.limit, self.showable(query))
         found = columns[0] >= 0
         return Ranked(columns[0][found], cosines[0][found], np.zeros(int(found.sum()), np.uint32))
 

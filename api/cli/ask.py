@@ -63,36 +63,42 @@ def similar(
     show(value, json, ("rank", "video", "title", "labels", "score", "found by"), rows)
 
 
-def search(text: str, limit: LimitOption = 10, json: JsonOption = False) -> None:
+def search(
+    text: str,
+    limit: LimitOption = 10,
+    mode: Annotated[
+        str, typer.Option(help="text: in what is written of them; pixels: in what is seen of them; auto: both")
+    ] = "auto",
+    json: JsonOption = False,
+) -> None:
     """Find videos by what is asked in words, among those that may be shown."""
-    from api.answer import NO_REASONS, NOBODY, items_of, release_facts
-    from embedder.encoders import TextTower, load_encoder
-    from recommender.pipeline.stages import Query, Trace
+    from pydantic import ValidationError
+
+    from api.errors import Problem
+    from api.schemas.search import SearchRequest
+    from api.searching import Searching
+    from data.schema import first_error
 
     if not text.strip():
         raise typer.BadParameter("there is nothing to look for", param_hint="TEXT")
+    try:
+        asked = SearchRequest(text=text, limit=limit, mode=mode)  # type: ignore[arg-type]
+    except ValidationError as error:
+        field, message = first_error(error)
+        raise typer.BadParameter(message, param_hint="TEXT" if field == "text" else f"--{field}") from None
     work = Workspace()
-    settings, engine = work.settings.embed, work.engine
-    encoder = load_encoder(settings.encoder, work.home, settings.decode)
-    if not isinstance(encoder, TextTower):
-        raise typer.BadParameter(
-            f"the encoder {settings.encoder.name} understands no words; set embed.encoder.name to one that does, then"
-            " run `watchnext embed` and `watchnext refresh`",
-            param_hint="TEXT",
-        )
-    served = engine.release.manifest["encoder"]
-    if served != encoder.id:
-        raise typer.BadParameter(
-            f"the served release was made with {served}, not with {encoder.id}; run `watchnext embed` and `watchnext"
-            " refresh`",
-            param_hint="TEXT",
-        )
-    query, trace = Query(NOBODY, limit, time.time()), Trace()
-    found = engine.nearest(encoder.encode_texts([text])[0], query)
-    items = items_of(engine, query, found, trace, skip=NO_REASONS)
-    value = {"text": text, "items": items, "release": release_facts(engine)}
-    rows = [_row(item, "")[:-1] for item in items]
-    show(value, json, ("rank", "video", "title", "labels", "score"), rows)
+    engine, settings = work.engine, work.settings
+    searching = Searching(settings.search, settings.embed, work.home, work.store, lambda: engine, patient=True)
+    try:
+        found = searching.search(asked)
+    except Problem as problem:
+        raise typer.BadParameter(problem.detail, param_hint="TEXT") from None
+    finally:
+        searching.encoder.close()
+    for warning in found["warnings"]:
+        typer.echo(warning, err=True)
+    rows = [_row(item, ", ".join(item["sources"])) for item in found["items"]]
+    show({"text": text, **found}, json, ("rank", "video", "title", "labels", "score", "found in"), rows)
 
 
 def why(user: str, video: str, json: JsonOption = False) -> None:

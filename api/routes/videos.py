@@ -15,6 +15,7 @@ from api.schemas.videos import (
     HiddenAnswer,
     MediaAnswer,
     RemovedAnswer,
+    VideoAnswer,
     VideoBatch,
     VideoBatchAnswer,
     VideoChange,
@@ -26,7 +27,8 @@ from data.schema import VideoRecord, VideoState, to_rfc3339
 
 blueprint = Blueprint("videos", __name__, url_prefix="/v1")
 #: What a client may call a media file; what it is the file itself tells.
-MEDIA_TYPES = frozenset({"", "application/octet-stream", "application/mxf", "application/ogg", "image/gif"})
+UNKNOWN = {404: ("unknown_video",)}
+MEDIA_TYPES = ("video/*", "application/octet-stream", "application/mxf", "application/ogg", "image/gif")
 _TIMES = ("published_at", "available_from", "available_until")
 
 
@@ -48,13 +50,22 @@ def post_videos(body: VideoBatch) -> dict[str, Any]:
     return service().catalogue.describe(body.videos)
 
 
-@operation(blueprint, "GET", "/videos/<path:video_id>", role="read", answer=VideoOut)
+@operation(blueprint, "GET", "/videos/<path:video_id>", role="read", answer=VideoAnswer, problems=UNKNOWN)
 def get_video(video_id: str) -> tuple[dict[str, Any], dict[str, str]]:
     """One video."""
     return _with_etag(service().catalogue.get(video_id))
 
 
-@operation(blueprint, "PATCH", "/videos/<path:video_id>", role="ingest", body=VideoChange, answer=VideoOut)
+@operation(
+    blueprint,
+    "PATCH",
+    "/videos/<path:video_id>",
+    role="ingest",
+    body=VideoChange,
+    answer=VideoAnswer,
+    headers=("If-Match",),
+    problems={404: ("unknown_video",), 412: ("precondition_failed",)},
+)
 def patch_video(video_id: str, body: Asked) -> tuple[dict[str, Any], dict[str, str]]:
     """Changes the given fields of a video; null clears one."""
     return _with_etag(service().catalogue.change(video_id, body.model_dump(exclude_unset=True), _versions_asked_for()))
@@ -66,29 +77,58 @@ def delete_video(video_id: str) -> dict[str, Any]:
     return {"video_id": video_id, "removed": service().catalogue.remove(video_id)}
 
 
-@operation(blueprint, "PUT", "/videos/<path:video_id>/media", role="ingest", answer=MediaAnswer, status=202, media=True)
+@operation(
+    blueprint,
+    "PUT",
+    "/videos/<path:video_id>/media",
+    role="ingest",
+    answer=MediaAnswer,
+    status=202,
+    content=MEDIA_TYPES,
+    content_description="the file itself",
+    problems={
+        400: ("incomplete_body",),
+        404: ("unknown_video",),
+        411: ("length_required",),
+        415: ("not_a_video",),
+        503: ("too_many_uploads",),
+    },
+)
 def put_media(video_id: str) -> dict[str, Any]:
     """Takes the file of a video, which then waits for the encoder."""
     record = service().catalogue.get(video_id)
-    media_type = request.mimetype
-    if media_type not in MEDIA_TYPES and not media_type.startswith("video/"):
-        raise Problem(415, "unsupported_media_type", "send the file itself with Content-Type: video/mp4 or the like")
     if request.content_length is None:
         # Of a body in chunks the server does not tell where it was broken off.
         raise Problem(411, "length_required", "send the file with its Content-Length, not in chunks")
     request.max_content_length = service().settings.server.max_media_bytes
-    changed = service().uploads.receive(record, request.stream, request.content_length, media_type)
+    changed = service().uploads.receive(record, request.stream, request.content_length, request.mimetype)
     record = service().catalogue.get(video_id)
     return {"video_id": video_id, "state": record.state, "content_hash": record.content_hash, "changed": changed}
 
 
-@operation(blueprint, "POST", "/videos/<path:video_id>/hide", role="admin", answer=HiddenAnswer)
+@operation(
+    blueprint,
+    "POST",
+    "/videos/<path:video_id>/hide",
+    role="admin",
+    answer=HiddenAnswer,
+    problems=UNKNOWN,
+    repeatable=True,
+)
 def hide_video(video_id: str) -> dict[str, Any]:
     """Takes a video down: with the next request no list has it."""
     return _set_hidden(video_id, True)
 
 
-@operation(blueprint, "POST", "/videos/<path:video_id>/unhide", role="admin", answer=HiddenAnswer)
+@operation(
+    blueprint,
+    "POST",
+    "/videos/<path:video_id>/unhide",
+    role="admin",
+    answer=HiddenAnswer,
+    problems=UNKNOWN,
+    repeatable=True,
+)
 def unhide_video(video_id: str) -> dict[str, Any]:
     """Puts a video back."""
     return _set_hidden(video_id, False)
@@ -108,7 +148,7 @@ def _versions_asked_for() -> list[int] | None:
     """The versions that `If-Match` names; None where any will do."""
     if "If-Match" not in request.headers or request.if_match.star_tag:
         return None
-    return [int(tag) for tag in request.if_match.as_set() if tag.isdecimal()]
+    return [int(tag) for tag in request.if_match.as_set() if tag and tag.isdecimal() and len(tag) < 19]
 
 
 def _set_hidden(video_id: str, hidden: bool) -> dict[str, Any]:

@@ -85,6 +85,7 @@ class SimilarQuery(Asked):
     limit: int = Field(default=20, ge=1, le=100)
     by: Literal["visual", "cowatch", "both"] = Field(default="both", description="by looks, by who watches, or both")
     labels: list[Label] = Field(default_factory=list, max_length=50)
+    not_labels: list[Label] = Field(default_factory=list, max_length=50)
     exclude: list[Identifier] = Field(default_factory=list, max_length=1_000)
     country: Country | None = None
     max_rating: int | None = Field(default=None, ge=0, le=21, description="highest minimum age to show")

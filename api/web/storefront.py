@@ -16,10 +16,11 @@ from pydantic import TypeAdapter, ValidationError
 
 from api.auth import require_role
 from api.errors import Problem
+from api.home_page import Viewing, is_open, viewings
 from api.routes import service
 from api.service import unknown_video
 from api.web.placeholders import placeholder
-from api.web.rows import Page, Viewing, build_page, clock, is_open, up_next, viewer_name, viewings
+from api.web.rows import Page, build_page, clock, up_next, viewer_name
 from data.schema import SURE_FROM, Identifier, VideoRecord
 
 STATIC = Path(__file__).parent / "static"

@@ -2,8 +2,8 @@
 
 The only room that knows SQLAlchemy. SQLite (WAL) by default, PostgreSQL by URL, from the same code. What was
 acknowledged was committed before. `Store` opens and migrates; `store.answers`, `store.catalogue`, `store.events`,
-`store.exposures`, `store.viewers`, `store.keys` and `store.rules` read and write. Nothing here knows encoders, models
-or HTTP.
+`store.exposures`, `store.viewers`, `store.keys`, `store.rules` and `store.search` read and write. Nothing here knows
+encoders, models or HTTP.
 """
 
 from contextlib import AbstractContextManager, nullcontext
@@ -22,6 +22,7 @@ from data.store.idempotency import Answers, AskedOtherwiseError, InProgressError
 from data.store.keys import ApiKeys
 from data.store.quick import QuickReader
 from data.store.rules import Rules
+from data.store.search import SearchIndex
 from data.store.viewers import KnownViewers
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "InProgressError",
     "KnownViewers",
     "Rules",
+    "SearchIndex",
     "ShownLists",
     "Store",
     "StoreError",
@@ -45,7 +47,7 @@ __all__ = [
 #: What reading and writing raise when the database is away, busy for too long or damaged.
 DatabaseError = sa.exc.OperationalError
 
-HEAD_REVISION = "0009"
+HEAD_REVISION = "0010"
 _MIGRATION_LOCK = 7_231_977  # any constant: PostgreSQL's advisory lock of this application
 BUSY_TIMEOUT_MS = 10_000
 CONNECT_TIMEOUT_S = 3
@@ -69,7 +71,7 @@ class Store:
 
     def __init__(self, engine: sa.Engine) -> None:
         self.engine = engine
-        self._quick = QuickReader(engine)
+        self.quick = QuickReader(engine)
 
     @classmethod
     def open(cls, url: str) -> "Store":
@@ -100,7 +102,7 @@ class Store:
 
     @cached_property
     def events(self) -> EventLog:
-        return EventLog(self.engine, self._quick)
+        return EventLog(self.engine, self.quick)
 
     @cached_property
     def exposures(self) -> Exposures:
@@ -118,8 +120,12 @@ class Store:
     def rules(self) -> Rules:
         return Rules(self.engine)
 
+    @cached_property
+    def search(self) -> SearchIndex:
+        return SearchIndex(self.engine)
+
     def state_for(self, user_id: str) -> ViewerState:
-        return ViewerState._make(self._quick.rows(_STATE, (user_id, user_id))[0])
+        return ViewerState._make(self.quick.rows(_STATE, (user_id, user_id))[0])
 
     def ping(self) -> None:
         """Raises when the database does not answer."""
@@ -127,7 +133,7 @@ class Store:
             connection.execute(sa.text("SELECT 1"))
 
     def close(self) -> None:
-        self._quick.close()
+        self.quick.close()
         self.engine.dispose()
 
     def _revision(self) -> str | None:

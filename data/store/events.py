@@ -3,6 +3,8 @@
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, Literal
 
 import numpy as np
@@ -27,6 +29,7 @@ COLUMNS = tuple(str(column.name) for column in events.c if column.name not in ("
 _IS_A_DOING = events.c.type.not_in((EventType.IMPRESSION, RETRACTED))
 #: What an event is, or was before it was taken back.
 _WAS = sa.func.coalesce(events.c.was, events.c.type).label("type")
+_OF_HISTORY = (events.c.video_id, events.c.type, events.c.value, events.c.occurred_at)
 _FRAME = [events.c[name] for name in ("seq", "user_id", "video_id", "type", "value", "occurred_at", "country")]
 _FRAME_OF = [
     *(column if column.name != "type" else _WAS for column in _FRAME),
@@ -154,6 +157,26 @@ class EventLog:
     def seen_since(self, user_id: str, since: float, limit: int = HISTORY_LIMIT) -> History:
         """All that a viewer did, or was shown, from a moment on (seconds since 1970), the last added first."""
         return _history(user_id, self._quick.rows(_SEEN, (user_id, since, limit)))
+
+    def histories(self, user_ids: Sequence[str], limit: int = HISTORY_LIMIT) -> dict[str, History]:
+        """The same as `history` of many viewers at once."""
+        query = sa.select(events.c.user_id, *_OF_HISTORY).where(events.c.user_id.in_(user_ids), _IS_A_DOING)
+        rows = self._by_viewer(query.order_by(events.c.user_id, events.c.occurred_at.desc(), events.c.seq.desc()))
+        return {name: _history(name, [row[1:] for row in rows.get(name, [])[:limit]]) for name in user_ids}
+
+    def all_seen_since(self, user_ids: Sequence[str], since: float, limit: int = HISTORY_LIMIT) -> dict[str, History]:
+        """The same as `seen_since` of many viewers at once."""
+        query = sa.select(events.c.user_id, *_OF_HISTORY).where(
+            events.c.user_id.in_(user_ids), events.c.occurred_at >= since
+        )
+        rows = self._by_viewer(query.order_by(events.c.user_id, events.c.seq.desc()))
+        return {name: _history(name, [row[1:] for row in rows.get(name, [])[:limit]]) for name in user_ids}
+
+    def _by_viewer(self, query: sa.Select[Any]) -> dict[str, list[Any]]:
+        """The rows of a query whose first column is the viewer, by which it is ordered."""
+        with self._engine.connect() as connection:
+            rows = connection.execute(query).cursor.fetchall()
+        return {user_id: list(own) for user_id, own in groupby(rows, key=itemgetter(0))}
 
     def impressions(self, since: float) -> Impressions:
         """The impressions that name their list and were received from a moment on."""

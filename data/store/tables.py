@@ -57,7 +57,7 @@ videos = sa.Table(
     sa.Index(None, "number", unique=True),
     sa.Index(None, "state", "lease_until"),
     sa.Index(None, "content_hash"),
-    sa.Index(None, "version"),
+    sa.Index("ix_videos_version", "version", "number"),
 )
 
 events = sa.Table(
@@ -186,4 +186,13 @@ rules = sa.Table(
     sa.Column("valid_until", sa.Double),
     sa.Column("note", sa.Text, nullable=False),
     sa.Column("created_at", sa.Double, nullable=False),
+)
+
+#: How words of the catalogue are spelled: without one of their letters each, see `data.store.search`.
+search_spellings = sa.Table(
+    "search_spellings",
+    metadata,
+    sa.Column("variant", sa.String(8), primary_key=True),
+    sa.Column("word", sa.String(40), primary_key=True),
+    sqlite_with_rowid=False,
 )

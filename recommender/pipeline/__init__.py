@@ -148,12 +148,13 @@ class Pipeline:
         with timed(trace, "merge"):
             return _merge(answered, finds, _weights(query, answered, finds))
 
-    def fuse(self, query: Query, candidates: Candidates) -> tuple[Candidates, Ranked]:
-        """The best candidates by the sum of their parts, at most `reserve`, as they were and as they are scored.
+    def fuse(self, query: Query, candidates: Candidates, scorer: Scorer | None = None) -> tuple[Candidates, Ranked]:
+        """The best candidates by the sum of their parts, at most `reserve`, as they were and as they are scored; by
+        another scorer than the pipeline's, where one is given.
 
         A source is named behind an item when a twentieth of the score is its part.
         """
-        parts = self.scorer.parts(query, candidates)
+        parts = (scorer or self.scorer).parts(query, candidates)
         fused = parts.sum(axis=0)
         # They are in the order of the columns, and a stable sort leaves equals in it.
         order = np.argsort(-fused, kind="stable")[: self.settings.reserve]

@@ -125,6 +125,17 @@ class Ranked:
     def take(self, rows: np.ndarray) -> "Ranked":
         return Ranked(self.columns[rows], self.scores[rows], self.found_by[rows])
 
+    def then(self, others: "Ranked") -> "Ranked":
+        """These, and behind them the others that are not among them; scores of others are no higher than the last one
+        here."""
+        rest = others.take(np.flatnonzero(~np.isin(others.columns, self.columns)))
+        lowest = self.scores.min(initial=np.inf)
+        return Ranked(
+            np.concatenate([self.columns, rest.columns]),
+            np.concatenate([self.scores, np.minimum(rest.scores, lowest)]).astype(np.float32, copy=False),
+            np.concatenate([self.found_by, rest.found_by]),
+        )
+
 
 @dataclass(frozen=True)
 class Snapshot:

@@ -227,10 +227,11 @@ def test_another_encoder_takes_over_while_the_old_release_serves_and_words_find_
     fine(run_here("videos", "add", clips, "--labels", clips / "titles.csv"))
     seeing = json.loads(fine(run_here("embed", "--json")))["encoder"]
     fine(run_here("refresh"))
-    assert "understands no words" in run_here("search", "dog").stderr
+    assert "understands no words" in run_here("search", "dog", "--mode", "pixels").stderr
+    assert "Baking bread" in fine(run_here("search", "bred"))
 
     (tmp_path / "watchnext.toml").write_text('[embed.encoder]\nname = "text"\n')
-    assert f"was made with {seeing}" in run_here("search", "dog").stderr
+    assert f"was made with {seeing}" in run_here("search", "dog", "--mode", "pixels").stderr
     reading = fine(run_here("embed"))
     assert (
         "encoder minilm-l6-v2@" in reading

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import lightgbm
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from data.embeddings import EmbeddingTable
 from data.home import Home
-from data.schema import MediaFacts, Video, VideoRecord
+from data.schema import MediaFacts, Rule, Video, VideoRecord
 from data.store import Store
 from recommender.engine import Engine
 from recommender.pipeline.stages import Query, Ranked, Trace
@@ -240,6 +241,91 @@ def test_similar_by_looks_is_the_order_of_the_cosines(engine: Engine, world: Sto
     assert found == [name for name in expected if name != "sports-3"][:5]
     with pytest.raises(KeyError):
         engine.similar("unknown", ask(engine, world))
+
+
+def test_copies_of_a_file_are_not_like_it(engine: Engine, world: Store) -> None:
+    for name in ("space-0", "space-1"):
+        change(engine, world, name, content_hash="ab" * 32)
+    query = ask(engine, world, limit=EVERYTHING)
+    for found in (engine.similar("space-0", query), engine.next_after("space-0", query)):
+        assert "space-1" not in names(engine, found) and "space-2" in names(engine, found)
+
+
+# ---- What to watch after a video -----------------------------------------------------------------------------
+
+
+def test_after_an_episode_comes_the_next_one_that_was_not_watched(engine: Engine, world: Store) -> None:
+    for number in range(5):
+        change(engine, world, f"space-{number}", series="trek", episode=number)
+    after = names(engine, engine.next_after("space-1", ask(engine, world)))
+    assert after[0] == "space-2" and len(after) == len(set(after)) == 10 and "space-1" not in after
+    watch(world, "anna", ["space-2"])
+    assert names(engine, engine.next_after("space-1", ask(engine, world, "anna")))[0] == "space-3"
+    assert names(engine, engine.next_after("space-4", ask(engine, world)))[0].startswith("space"), "it was the last one"
+    change(engine, world, "space-3", hidden=True)
+    assert "space-3" not in names(engine, engine.next_after("space-2", ask(engine, world)))
+    first = engine.next_after("space-1", ask(engine, world, limit=1))
+    assert names(engine, first) == ["space-2"]
+    assert engine.pipeline.source_names(int(first.found_by[0])) == ["next_episode"]
+
+
+def test_what_is_watched_after_a_video_comes_before_what_is_only_alike(
+    engine: Engine, world: Store, home: Home
+) -> None:
+    for number in range(20):
+        watch(world, f"both-{number}", ["sports-1", "cooking-1"])
+    refresh(world, home, SETTINGS)
+    engine = Engine.open(home, world, SETTINGS)
+    assert names(engine, engine.next_after("sports-1", ask(engine, world)))[0] == "cooking-1"
+    assert "cooking-1" not in names(engine, engine.similar("sports-1", ask(engine, world), "visual"))
+
+
+def test_the_history_of_the_viewer_counts_after_a_video_too(engine: Engine, world: Store) -> None:
+    watch(world, "anna", ["cooking-0", "cooking-1", "cooking-2"])
+    of_nobody = names(engine, engine.next_after("space-1", ask(engine, world, limit=EVERYTHING)))
+    of_anna = names(engine, engine.next_after("space-1", ask(engine, world, "anna", limit=EVERYTHING)))
+    assert of_anna[0].startswith("space") and of_nobody[0].startswith("space")
+    assert not {"cooking-0", "cooking-1", "cooking-2", "space-1"} & set(of_anna)
+    place = {name: of_anna.index(name) - of_nobody.index(name) for name in ("cooking-3", "sports-3")}
+    assert place["cooking-3"] < place["sports-3"]
+
+
+def test_after_a_video_of_which_nothing_is_known_comes_what_is_recommended_anyway(engine: Engine, world: Store) -> None:
+    world.catalogue.upsert([Video(id="lonely")])
+    engine.view.update(world)
+    grown = engine.with_newest_videos(world.catalogue, Path("nowhere"))
+    assert len(engine_names := names(grown, grown.next_after("lonely", ask(grown, world)))) == 10
+    assert "lonely" not in engine_names
+    with pytest.raises(KeyError):
+        grown.next_after("unknown", ask(grown, world))
+
+
+@pytest.mark.parametrize(("fields", "request_fields", "removed_by"), FORBIDDEN)
+def test_a_forbidden_video_is_not_what_comes_next(
+    engine: Engine, world: Store, fields: dict, request_fields: dict, removed_by: str
+) -> None:
+    change(engine, world, "space-0", series="trek", episode=1)
+    change(engine, world, "space-1", series="trek", episode=2)
+    change(engine, world, "space-1", **{"series": "trek", "episode": 2} | fields)
+    query = ask(engine, world, limit=EVERYTHING, **request_fields)
+    assert "space-1" not in names(engine, engine.next_after("space-0", query))
+    assert "space-1" not in names(engine, engine.nearest(vector_of(engine, "space-1"), query))
+
+
+def vector_of(engine: Engine, name: str) -> np.ndarray:
+    return engine.index.vectors(engine.columns([name]))[1][0]
+
+
+def test_what_editors_block_is_neither_alike_nor_next_nor_found(engine: Engine, world: Store) -> None:
+    world.rules.add(Rule(kind="block", video="space-1"))
+    engine.view.update(world)
+    query = ask(engine, world, limit=EVERYTHING)
+    for found in (
+        engine.similar("space-0", query),
+        engine.next_after("space-0", query),
+        engine.nearest(vector_of(engine, "space-1"), query),
+    ):
+        assert "space-1" not in names(engine, found) and len(found) > 5
 
 
 def test_why_names_the_source_its_rank_and_the_place_in_the_list(engine: Engine, world: Store) -> None:

@@ -1,5 +1,7 @@
 """Candidates that go on where the viewer stopped: what was left half-way, and the episode after the last one."""
 
+from collections.abc import Container
+
 import numpy as np
 
 from recommender.catalogue_view import CatalogueView
@@ -12,6 +14,16 @@ from recommender.pipeline.stages import Found, Query
 def _in_order(columns: np.ndarray, k: int) -> Found:
     columns = columns[:k]
     return Found(columns, (1.0 / np.arange(1, len(columns) + 1)).astype(np.float32))
+
+
+def following_episode(view: CatalogueView, column: int, watched: Container[int]) -> int | None:
+    """The column of the next episode of the same series that was not watched yet; None without one."""
+    code = int(view.series[column])
+    if code < 0:
+        return None
+    episodes = view.episodes_of(code)
+    later = episodes[view.episode[episodes] > view.episode[column]]
+    return next((following for following in later.tolist() if following not in watched), None)
 
 
 class ContinueWatchingSource(BaseSource):
@@ -58,9 +70,7 @@ class NextEpisodeSource(BaseSource):
         for code in dict.fromkeys(series[series >= 0].tolist()):
             rows = np.flatnonzero(series == code)
             furthest = rows[view.episode[liked[rows]].argmax()]
-            episodes = view.episodes_of(code)
-            later = episodes[view.episode[episodes] > view.episode[liked[furthest]]]
-            following = next((int(column) for column in later if int(column) not in watched), None)
+            following = following_episode(view, int(liked[furthest]), watched)
             if following is not None:
                 found.append(following)
                 behind.append(int(furthest))
