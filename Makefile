@@ -8,7 +8,7 @@ EXTRA := $(shell command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi >/dev/null 
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 INPUTS := pyproject.toml constraints.txt
 
-.PHONY: demo test lint serve bench clean
+.PHONY: demo test lint serve bench clients clean
 .DEFAULT_GOAL := demo
 
 $(BIN)/python:
@@ -45,6 +45,10 @@ serve: $(VENV)/.installed-$(EXTRA)
 # make bench ARGS="quality --data FOLDER"
 bench: $(VENV)/.installed-$(EXTRA)
 	@$(BIN)/watchnext bench $(ARGS)
+
+# After a change of the API: what of the clients follows from its description, written anew.
+clients: $(VENV)/.installed-dev
+	$(BIN)/python clients/generate.py
 
 clean:
 	rm -rf $(VENV) build *.egg-info

@@ -12,7 +12,7 @@ from api.errors import Problem
 from api.routes import events, health, lists, maintenance, recommendations, search, videos, viewers
 from api.service import Service
 from api.settings import Settings, load_settings
-from api.web import storefront
+from api.web import docs, storefront
 from data.store import Store
 from recommender.index import use_threads
 
@@ -38,7 +38,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     _install_request_ids(app)
     server = settings.server
     pressure.install(app, pressure.Gate(server.threads, server.waiting, server.wait_ms / 1000))
-    for room in (recommendations, lists, search, events, videos, viewers, maintenance, health, storefront):
+    for room in (recommendations, lists, search, events, videos, viewers, maintenance, health, storefront, docs):
         app.register_blueprint(room.blueprint)
     return app
 

@@ -77,9 +77,7 @@ def run_server(settings: Settings) -> None:
             log_access=False,
             workers_kill_timeout=10,
         )
-        typer.echo(
-            f"WatchNext answers at {address} (storefront /, API /v1, description /openapi.json); Ctrl-C stops it"
-        )
+        typer.echo(f"WatchNext answers at {address} (storefront /, API /v1, description /docs); Ctrl-C stops it")
         sys.stdout.flush()
         server.serve()
 

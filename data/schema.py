@@ -17,6 +17,7 @@ from pydantic import (
     Field,
     StringConstraints,
     ValidationError,
+    WithJsonSchema,
     model_validator,
 )
 from pydantic_core import ErrorDetails
@@ -68,7 +69,20 @@ def to_rfc3339(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
 
 
-Timestamp = Annotated[float, BeforeValidator(to_timestamp)]
+Timestamp = Annotated[
+    float,
+    BeforeValidator(to_timestamp),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "format": "date-time"},
+                {"type": "number", "minimum": EARLIEST_TIME, "maximum": LATEST_TIME},
+            ],
+            "description": "RFC 3339, or seconds since 1970",
+        },
+        mode="validation",
+    ),
+]
 
 
 #: Confidence from which a predicted label is shown and filtered by.
@@ -262,7 +276,22 @@ SIGNALS: dict[EventType, Signal] = {
 class Event(BaseModel):
     """One thing that a viewer did. `value` is the fraction watched (watch) or the rating scaled to 0..1 (rate)."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {
+                    "event_id": "8f14e45f-ceea-467f-9575-1d2c0b7a3f60",
+                    "user_id": "anna",
+                    "video_id": "coffee-03",
+                    "type": "watch",
+                    "value": 0.85,
+                    "occurred_at": "2026-01-31T20:15:00Z",
+                    "surface": "home",
+                }
+            ]
+        },
+    )
 
     event_id: Identifier
     user_id: Identifier

@@ -11,7 +11,9 @@ from api.schemas.events import EventAnswer, EventBatch, RetractionAnswer
 blueprint = Blueprint("events", __name__, url_prefix="/v1")
 
 
-@operation(blueprint, "POST", "/events", role="ingest", body=EventBatch, answer=EventAnswer, status=202)
+@operation(
+    blueprint, "POST", "/events", role="ingest", body=EventBatch, answer=EventAnswer, status=202, repeatable=True
+)
 def post_events(body: EventBatch) -> dict[str, Any]:
     """A batch of events, answered after the commit, with a result for each row."""
     return service().record(body.events)

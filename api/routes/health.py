@@ -1,11 +1,8 @@
-"""For machines that watch: alive, ready, metrics, OpenAPI. Alive and ready are answered to anybody."""
-
-from importlib.metadata import version
+"""For machines that watch: alive, ready, metrics. Alive and ready are answered to anybody."""
 
 from flask import Blueprint, Response
 
 from api.auth import require_role
-from api.openapi import openapi_document
 from api.operations import json_response
 from api.routes import service
 
@@ -30,10 +27,3 @@ def metrics() -> Response:
     """Prometheus text format, of all worker processes."""
     require_role("read")
     return Response(service().telemetry.exposition(), content_type="text/plain; version=0.0.4; charset=utf-8")
-
-
-@blueprint.get("/openapi.json")
-def openapi() -> Response:
-    """This API, described."""
-    require_role("read")
-    return json_response(openapi_document(version("watchnext")))

@@ -1,6 +1,6 @@
 """What several nouns share."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -9,6 +9,11 @@ Code = Annotated[str, Field(examples=["because_you_watched"])]
 
 class Asked(BaseModel):
     model_config = ConfigDict(extra="forbid")
+
+
+def unjudged(row: Any, _: Any) -> Any:
+    """With WrapValidator: a row of a batch, described as its model and let in as it is, to be judged by itself."""
+    return row
 
 
 class ReasonOut(BaseModel):
@@ -38,10 +43,10 @@ class ReleaseFacts(BaseModel):
 class ProblemOut(BaseModel):
     """RFC 9457."""
 
-    type: str
+    type: str = Field(description="`urn:watchnext:problem:` and the code")
     title: str
     status: int
-    code: str
-    detail: str
+    code: str = Field(description="stable, for programs")
+    detail: str = Field(description="what was wrong and what would be right")
     request_id: str | None
-    field: str | None = None
+    field: str | None = Field(default=None, description="the parameter, or the path into the body, that is to blame")

@@ -1,16 +1,17 @@
 """What viewers did."""
 
-from typing import Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, WrapValidator
 
-from api.schemas.common import Asked
+from api.schemas.common import Asked, unjudged
+from data.schema import Event
 
 
 class EventBatch(Asked):
     """Up to 1,000 events; each is checked by itself."""
 
-    events: list[Any] = Field(min_length=1, max_length=1_000)
+    events: list[Annotated[Event, WrapValidator(unjudged)]] = Field(min_length=1, max_length=1_000)
 
 
 class EventResult(BaseModel):

@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from api.schemas.common import Asked, Item, ReleaseFacts
 from data.schema import Country, Identifier, Label, Timestamp
@@ -50,6 +50,21 @@ class SessionEvent(Asked):
 
 class RecommendationRequest(RecommendationQuery):
     """What a POST may say in its body."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "limit": 10,
+                    "surface": "home",
+                    "not_labels": ["horror"],
+                    "context": {"device": "tv", "country": "DE", "max_rating": 12},
+                    "history": [{"video_id": "coffee-03", "type": "watch", "value": 0.9}],
+                    "include": ["reasons", "scores"],
+                }
+            ]
+        }
+    )
 
     context: Context = Field(default_factory=Context)
     history: list[SessionEvent] = Field(default_factory=list, max_length=500, description="oldest first, not stored")

@@ -40,6 +40,10 @@ class VideoOut(BaseModel):
     quality: Literal["good", "damaged", "few_frames", "still", "blank"] | None
 
 
+class VideoAnswer(VideoOut):
+    request_id: str
+
+
 class VideosAnswer(BaseModel):
     request_id: str
     items: list[VideoOut]

@@ -1,10 +1,13 @@
 """A small real world for the API tests: films without media, histories with clear tastes, a published release."""
 
+import shutil
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from playwright.sync_api import Browser, sync_playwright
 
 from api.app import create_app
 from api.settings import load_settings
@@ -75,3 +78,16 @@ def client(make_app: Callable[..., Flask]) -> Iterator[FlaskClient]:
     """Without a cache."""
     with make_app(cache={"enabled": False}).test_client() as opened:
         yield opened
+
+
+@pytest.fixture
+def browser() -> Iterator[Browser]:
+    binary = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if binary is None:
+        pytest.skip("Chromium is not installed")
+    quiet = ("gpu", "quic", "background-networking", "component-update", "sync")
+    flags = ["--headless", "--no-sandbox", "--no-first-run", *(f"--disable-{name}" for name in quiet)]
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=Path(binary), args=flags)
+        yield opened
+        opened.close()

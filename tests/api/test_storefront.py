@@ -1,19 +1,15 @@
 """The storefront: what stands on the page, what its files answer, and one visit in a real browser."""
 
 import re
-import shutil
-import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from html import unescape
-from pathlib import Path
 
 import numpy as np
 import pytest
 from flask.testing import FlaskClient
 from PIL import Image
-from playwright.sync_api import Browser, Page, Request, expect, sync_playwright
-from werkzeug.serving import make_server
+from playwright.sync_api import Browser, Page, Request, expect
 
 from api.app import create_app
 from api.service import Service
@@ -28,6 +24,7 @@ from embedder.batch import embed
 from embedder.media import Clip, Wanted
 from recommender.refresh import refresh
 from tests.api.conftest import fill
+from tests.serving import serving
 
 PARTS = ("/", "/storefront/rows", "/storefront/viewers", "/storefront/player/space-1")
 CLIPS = 24
@@ -333,27 +330,8 @@ def demo_store(home: Home, store: Store) -> Store:
 @pytest.fixture
 def address(home: Home, demo_store: Store) -> Iterator[str]:
     """The origin of a real server on a free port of this machine."""
-    app = create_app(load_settings(home=home.root, cache={"enabled": False}))
-    server = make_server("127.0.0.1", 0, app, threaded=True)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
-@pytest.fixture
-def browser() -> Iterator[Browser]:
-    binary = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if binary is None:
-        pytest.skip("Chromium is not installed")
-    quiet = ("gpu", "quic", "background-networking", "component-update", "sync")
-    flags = ["--headless", "--no-sandbox", "--no-first-run", *(f"--disable-{name}" for name in quiet)]
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=Path(binary), args=flags)
-        yield opened
-        opened.close()
+    with serving(create_app(load_settings(home=home.root, cache={"enabled": False}))) as origin:
+        yield origin
 
 
 class Visit:
