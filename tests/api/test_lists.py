@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from api.app import create_app
-from api.batching import CHUNK
+from api.batching import CHUNK, GIVE_WAY_S
 from api.service import Service
 from api.settings import load_settings
 from data.home import Home
@@ -116,6 +116,9 @@ def test_what_was_left_half_way_and_next_episodes_stand_first(client: FlaskClien
     row = home_of(client, "anna")["rows"][0]
     assert (row["code"], row["title"]) == ("continue_watching", "Continue watching")
     assert set(ids(row)) == {"drama-3", "space-2"}
+    alone = client.get("/v1/users/anna/recommendations?limit=100").json
+    others = home_of(client, "anna", limit=50)["rows"][1:]
+    assert "space-2" in ids(alone) and not any({"drama-3", "space-2"} & set(ids(row)) for row in others)
 
 
 def test_what_is_new_and_fits_has_a_row(store: Store, home: Home) -> None:
@@ -371,9 +374,17 @@ def test_one_batch_at_a_time_and_requests_go_first(reader: FlaskClient) -> None:
         told = reader.post("/v1/recommendations:batch", json={"users": [{"user_id": "u1"}]})
         assert refusal(told)[:2] == (429, "batch_busy") and told.headers["Retry-After"] == "1"
         assert reader.get("/v1/users/u1/recommendations").status_code == 200
-        assert answers == [], "it gives way to somebody who waits"
     waiting.join()
     assert answers == [200]
+
+
+def test_a_batch_gives_way_after_every_list_as_long_as_somebody_waits(reader: FlaskClient) -> None:
+    service: Service = reader.application.extensions["watchnext"]
+    users = [{"user_id": f"u{number}"} for number in range(20)]
+    with service.batches.others_first():
+        started = time.perf_counter()
+        batch(reader, users, limit=1)
+        assert time.perf_counter() - started >= len(users) * GIVE_WAY_S
 
 
 @pytest.mark.parametrize(

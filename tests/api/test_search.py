@@ -18,6 +18,7 @@ from jsonschema import Draft202012Validator
 from PIL import Image
 
 from api.app import create_app
+from api.searching import BEHIND
 from api.settings import load_settings
 from data.home import Home
 from data.schema import Rule, Video
@@ -54,10 +55,13 @@ def ids(answer: dict[str, Any]) -> list[str]:
 
 
 def find(client: FlaskClient, **asked: object) -> dict[str, Any]:
-    response = client.post("/v1/search", json=asked)
-    assert response.status_code == 200, response.json
-    found: dict[str, Any] = response.json
-    return found
+    """The answer, asked for again as long as it says that the text index is catching up (a busy machine takes long)."""
+    while True:
+        response = client.post("/v1/search", json=asked)
+        assert response.status_code == 200, response.json
+        found: dict[str, Any] = response.json
+        if BEHIND not in found["warnings"]:
+            return found
 
 
 def problem(response: Any) -> tuple[int, str, str | None]:
@@ -123,7 +127,6 @@ def test_what_editors_block_is_not_found(client: FlaskClient, store: Store) -> N
 
 def test_filters_that_leave_few_of_many_hits_still_find_them(client: FlaskClient, store: Store) -> None:
     store.catalogue.upsert(Video(id=f"w{n}", title="walrus", labels=["a" if n % 200 else "b"]) for n in range(1_200))
-    store.search.catch_up()
     assert set(ids(find(client, text="walrus", labels=["b"]))) == {f"w{n}" for n in range(0, 1_200, 200)}
 
 
