@@ -5,6 +5,7 @@ is in `answer`. Knows nothing of Flask.
 """
 
 import logging
+import math
 import random
 import time
 from collections.abc import Sequence
@@ -118,7 +119,7 @@ class Service:
     ) -> dict[str, Any]:
         """The same out of what a store says, past the cache."""
         parts = replace(self._parts, store=store, candidates=self._no_candidates, histories=self._no_histories)
-        return self._given(Answer(parts, user_id, asked, request_id, self.budget()))
+        return self._given(Answer(parts, user_id, asked, request_id, Budget(math.inf)))
 
     def _given(self, answer: Answer) -> dict[str, Any]:
         self.gauges.begin()

@@ -14,7 +14,6 @@ Flask route that returns a constant body of the same size, and one that returns 
 """
 
 import contextlib
-import os
 import socket
 import subprocess
 import sys
@@ -35,6 +34,7 @@ from api.settings import ServerSettings
 from benchmarks import main
 from benchmarks.engine import CANDIDATES, SHOWN, SOURCES, settings_with
 from benchmarks.quality_tasks.movielens import RATINGS, import_ratings, read_ratings
+from benchmarks.serving import variables
 from benchmarks.serving.floors import REDIS, SIZE
 from benchmarks.serving.load import Load, loaded, require_wrk
 from data.home import Home
@@ -85,7 +85,7 @@ def measure(folder: Path, home: Home, seconds: float, connections: int) -> dict[
     def served(
         meanwhile: Callable[[Home, Load], None] | None = None, warm: bool = True, **variables: str
     ) -> dict[str, Any]:
-        with _variables(**variables), running_server(home, free_port("127.0.0.1", 0)) as (address, _):
+        with variables(**variables), running_server(home, free_port("127.0.0.1", 0)) as (address, _):
             if warm:
                 _warm_up(address, usual)
             load = Load(address, **usual)
@@ -93,7 +93,7 @@ def measure(folder: Path, home: Home, seconds: float, connections: int) -> dict[
                 meanwhile(home, load)
             return load.result()
 
-    with _variables(WATCHNEXT_CONFIG=str(_configuration(home))), _silent_server() as silent:
+    with variables(WATCHNEXT_CONFIG=str(_configuration(home))), _silent_server() as silent:
         size = _body_bytes(home)
         floors = {name: _told(name, _floor(name, home, size, usual)) for name in ("constant", "one_get")}
         phases = {
@@ -190,7 +190,7 @@ def _floor(name: str, home: Home, size: int, usual: dict[str, Any]) -> dict[str,
     port, settings = free_port("127.0.0.1", 0), ServerSettings()
     command = [sys.executable, "-m", "granian", "--interface", "wsgi", "--factory", f"benchmarks.serving.floors:{name}"]
     command += ["--port", str(port), "--workers", str(settings.workers), "--blocking-threads", str(settings.threads)]
-    with embedded_redis(home, 64) as url, _variables(**{SIZE: str(size), REDIS: url}):
+    with embedded_redis(home, 64) as url, variables(**{SIZE: str(size), REDIS: url}):
         server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             address = f"http://127.0.0.1:{port}"
@@ -210,20 +210,6 @@ def _wait_for(url: str) -> None:
             return
         time.sleep(0.1)
     raise RuntimeError(f"{url} does not answer")
-
-
-@contextlib.contextmanager
-def _variables(**given: str) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in given}
-    os.environ.update(given)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 if __name__ == "__main__":
