@@ -21,7 +21,14 @@ ALLOWED_SKIPS = ("shared data folder", "TypeScript compiler")
 
 
 #: Files that take longest: they begin first, so that no process is left with one at the end.
-LONGEST = ("test_benchmarks.py", "test_demonstration.py", "test_refresh.py", "test_server.py", "test_cli.py")
+LONGEST = (
+    "test_faults.py",
+    "test_benchmarks.py",
+    "test_demonstration.py",
+    "test_refresh.py",
+    "test_server.py",
+    "test_cli.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

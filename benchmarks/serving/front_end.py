@@ -2,7 +2,8 @@
 
 Requests begin at set times (an open loop), and the time of an answer counts from when its request was due, so that a
 service that stalls is not asked less (Tene: How NOT to Measure Latency, 2015). A read whose connection breaks is sent
-once more, as every front end does; an answer that is no list is never asked for again: it is a failed read.
+once more, and after a moment a third time, as front ends do; an answer that is no list is never asked for again: it
+is a failed read.
 """
 
 import queue
@@ -16,6 +17,7 @@ import httpx
 import numpy as np
 
 THREADS = 24
+ATTEMPTS, PAUSE_S = 3, 0.1
 EVENTS_AT_ONCE = 10
 #: A front end gives up on an answer that takes longer.
 PATIENCE_S = 15.0
@@ -108,8 +110,9 @@ class FrontEnds:
     def _read(self, client: httpx.Client, due: float) -> None:
         viewer = self._viewers[int(self._rng.integers(len(self._viewers)))]
         answer, again, reason = None, False, ""
-        for attempt in range(2):
+        for attempt in range(ATTEMPTS):
             again = attempt > 0
+            time.sleep(max(0, attempt - 1) * PAUSE_S)
             try:
                 answer = client.get(f"/v1/users/{viewer}/recommendations", params={"limit": 10})
                 break

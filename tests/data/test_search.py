@@ -10,9 +10,6 @@ from data.home import Home
 from data.schema import Video
 from data.store import Store, search
 from data.words import folded, words
-from tests.data.test_store import database_url
-
-__all__ = ["database_url"]
 
 VIDEOS = (
     Video(id="odyssey", title="Space Odyssey", labels=["science fiction"], creator="José Ñandú"),
