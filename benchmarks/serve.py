@@ -83,9 +83,9 @@ def measure(folder: Path, home: Home, seconds: float, connections: int) -> dict[
     usual = {"seconds": seconds, "connections": connections, "viewers": VIEWERS, "shown": SHOWN}
 
     def served(
-        meanwhile: Callable[[Home, Load], None] | None = None, warm: bool = True, **variables: str
+        meanwhile: Callable[[Home, Load], None] | None = None, warm: bool = True, **given: str
     ) -> dict[str, Any]:
-        with variables(**variables), running_server(home, free_port("127.0.0.1", 0)) as (address, _):
+        with variables(**given), running_server(home, free_port("127.0.0.1", 0)) as (address, _):
             if warm:
                 _warm_up(address, usual)
             load = Load(address, **usual)
