@@ -5,9 +5,11 @@ of the viewer, or as for a stranger; without time it leaves out; and it says so.
 """
 
 import logging
+import threading
 import time
 import zlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
@@ -40,6 +42,7 @@ from recommender.profile import Profile, nobody
 log = logging.getLogger(__name__)
 
 SEED_LASTS_S = 600.0
+LONGEST_TURN_S = 0.5
 NOTHING_SHOWN = (np.zeros(0, np.int64), np.zeros(0, np.int64))
 NOTHING_KNOWN = NumberedHistory(np.zeros(0, np.int64), np.zeros(0, np.int8), np.zeros(0), np.zeros(0))
 NO_REASONS = (Reasons.name,)
@@ -85,6 +88,9 @@ class Parts:
     engines: EngineKeeper
     exposures: ExposureLog
     gauges: LiveGauges
+    #: Held by the one request that computes. Several at once in one interpreter take longer than one after the other:
+    #: they hand the interpreter to and fro with every array that NumPy works on.
+    making: threading.Lock
     #: Has the candidates of a viewer made anew beside the requests, as this request would have made them.
     renew: Callable[[str, RecommendationRequest], None]
 
@@ -101,13 +107,14 @@ class Answer:
         self._exposures = parts.exposures
         self._gauges = parts.gauges
         self._renew = parts.renew
+        self._making = parts.making
         self._budget = budget
         self._user_id = user_id
         self._asked = asked
         self._request_id = request_id
         # A list for another moment than this one is a question and not shown.
         self.age_s: float | None = None
-        self._is_kept = asked.context.now is None and parts.exposures.wants(user_id)
+        self._is_kept = asked.context.now is None and parts.exposures.takes(user_id)
         self._snapshot: Callable[[], Snapshot | None] = lambda: None
         self._started = time.perf_counter()
         self._trace = Trace()
@@ -135,26 +142,27 @@ class Answer:
         profile = self._known_profile() if with_history else NOBODY
         shown_before, showings = self._showings()
         query = replace(self._question, profile=profile, shown=shown_before, showings=showings)
-        eligible = self._engine.pipeline.eligible(query)
-        rest = self._engine.allowed(query, ranked, eligible)
-        if self._is_usual():
-            self._gauges.listed(self._engine, rest.scores)
-        with timed(self._trace, "policy"):
-            # A later page shows what the first one left, whatever a list of its own would be filled up with.
-            closed = self._asked.cursor is not None or not with_history
-            slate = self._engine.select(query, rest, self._trace, closed, eligible)
-        is_left = np.ones(len(self._engine.videos), bool)
-        is_left[slate.columns] = False
-        left = rest.take(np.flatnonzero(is_left[rest.columns]))
-        items = items_of(
-            self._engine,
-            query,
-            slate,
-            self._trace,
-            shown=shown,
-            scores="scores" in self._asked.include,
-            skip=() if wants_reasons else NO_REASONS,
-        )
+        with self._turn():
+            eligible = self._engine.pipeline.eligible(query)
+            rest = self._engine.allowed(query, ranked, eligible)
+            if self._is_usual():
+                self._gauges.listed(self._engine, rest.scores)
+            with timed(self._trace, "policy"):
+                # A later page shows what the first one left, whatever a list of its own would be filled up with.
+                closed = self._asked.cursor is not None or not with_history
+                slate = self._engine.select(query, rest, self._trace, closed, eligible)
+            is_left = np.ones(len(self._engine.videos), bool)
+            is_left[slate.columns] = False
+            left = rest.take(np.flatnonzero(is_left[rest.columns]))
+            items = items_of(
+                self._engine,
+                query,
+                slate,
+                self._trace,
+                shown=shown,
+                scores="scores" in self._asked.include,
+                skip=() if wants_reasons else NO_REASONS,
+            )
         if self._is_kept:
             self._exposures.keep(lambda: self._exposure(query, slate, shown))
         cursor = None
@@ -174,6 +182,16 @@ class Answer:
             "cache": self._cache_state,
             "timings_ms": self._timings(),
         }
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Computes alone, unless somebody who has the turn does not come to an end."""
+        mine = self._making.acquire(timeout=min(self._budget.left_ms / 1000, LONGEST_TURN_S))
+        try:
+            yield
+        finally:
+            if mine:
+                self._making.release()
 
     # ---- What is known of the viewer -----------------------------------------------------------------------
 
@@ -317,7 +335,8 @@ class Answer:
         version = self._engine.view.version
         limit = max(self._question.limit, self._engine.settings.pipeline.reserve)
         query = replace(self._question, profile=self._known_profile(), limit=limit)
-        ranked, trace = self._engine.rank(query)
+        with self._turn():
+            ranked, trace = self._engine.rank(query)
         self._gauges.asked(self._engine, query)
         self._trace.timings_ms |= trace.timings_ms
         self._trace.warnings += trace.warnings

@@ -58,9 +58,14 @@ class ExposureLog:
         bucket = int.from_bytes(hashlib.blake2b(user_id.encode(), digest_size=4).digest())
         return bucket < self._settings.share * _BUCKETS
 
-    def has_room(self) -> bool:
-        """Whether a list would be kept now."""
-        return self._pace.has_room()
+    def takes(self, user_id: str) -> bool:
+        """Whether a list that is made for a viewer now is to be kept; one that is not for want of room is counted."""
+        if not self.wants(user_id):
+            return False
+        if self._pace.has_room():
+            return True
+        self._telemetry.exposed("dropped", 1)
+        return False
 
     def keep(self, make: Callable[[], Exposure]) -> None:
         """Keeps what `make` makes; never waits and never raises."""

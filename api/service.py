@@ -7,6 +7,7 @@ is in `answer`. Knows nothing of Flask.
 import logging
 import math
 import random
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -88,6 +89,7 @@ class Service:
             self.engines,
             self.exposures,
             self.gauges,
+            threading.Lock(),
             self._renewal.ask,
         )
         no_cache = Cache(None, settings.cache, self.telemetry)
@@ -142,11 +144,9 @@ class Service:
             return None
         if self.engines.warnings or not found.is_good(state, world, now):
             return None
-        if self.exposures.wants(user_id):
-            if self.exposures.has_room():
-                # What is kept of a list is only known while it is made.
-                return None
-            self.telemetry.exposed("dropped", 1)
+        if self.exposures.takes(user_id):
+            # What is kept of a list is only known while it is made.
+            return None
         self.telemetry.recommended("hit", found.fallback, False, {})
         return found.bytes_for(request_id, now, started)
 

@@ -72,7 +72,7 @@ class CacheSettings(BaseModel):
     retry_after_s: float = Field(default=1.0, gt=0, description="how often it is looked whether a cache is well again")
     max_memory_mb: int = Field(default=256, ge=8, description="bound of the embedded server")
     process_mb: float = Field(
-        default=32.0, ge=0, description="memory of each server process for answers that are ready; 0: none"
+        default=64.0, ge=0, description="memory of each server process for answers that are ready; 0: none"
     )
 
 
