@@ -5,6 +5,7 @@ a fixed time. An old one first closes its connections one after the other, each 
 that nobody sends a request into a connection that is just being closed. Knows nothing of what the processes do.
 """
 
+import itertools
 import os
 import threading
 import time
@@ -23,6 +24,9 @@ LOOK_EVERY_S = 0.05
 PATIENCE_S = 600.0
 #: Time in which front ends that ask all the time have moved to other processes; and where there are none.
 CLOSING_S, ENDING_S = 1.0, 0.3
+#: So often one connection is closed with an answer. Front ends keep theirs for ever, and whoever began first would have
+#: them all: with a new one they may come to a process that has little to do.
+ANSWERS_OF_A_CONNECTION = 1_000
 
 
 class RollingServer(MPServer):
@@ -58,10 +62,11 @@ def install(app: Flask) -> None:
     if folder is None:
         return
     closing = threading.Event()
+    answers = itertools.count(1)
 
     @app.after_request
     def close(response: Response) -> Response:
-        if closing.is_set():
+        if closing.is_set() or next(answers) % ANSWERS_OF_A_CONNECTION == 0:
             response.headers["Connection"] = "close"
         return response
 

@@ -86,6 +86,7 @@ def measure(folder: Path, home: Home, seconds: float, connections: int) -> dict[
         meanwhile: Callable[[Home, Load], None] | None = None, warm: bool = True, **given: str
     ) -> dict[str, Any]:
         with variables(**given), running_server(home, free_port("127.0.0.1", 0)) as (address, _):
+            _wait_for_all(home)
             if warm:
                 _warm_up(address, usual)
             load = Load(address, **usual)
@@ -174,6 +175,12 @@ def _body_bytes(home: Home) -> int:
             for viewer in range(1, 51)
         ]
     return sum(sizes) // len(sizes)
+
+
+def _wait_for_all(home: Home) -> None:
+    """One process that is ready earlier than the other would get all connections."""
+    while len(list((home.root / "run" / "processes").glob("*.ready"))) < ServerSettings().workers:
+        time.sleep(0.05)
 
 
 def _warm_up(address: str, usual: dict[str, Any]) -> None:
