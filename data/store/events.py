@@ -140,11 +140,14 @@ class EventLog:
 
     def history(self, user_id: str, limit: int = HISTORY_LIMIT) -> History:
         """The newest events of a viewer (by the time they occurred; ties: the later added first), but impressions."""
-        return _history(user_id, self._quick.rows(_HISTORY, (user_id, limit)))
+        return _history(user_id, self._quick.many(_HISTORY, _OF_ROW, (user_id, limit)))
 
     def numbered_history(self, user_id: str, after: int = 0) -> NumberedHistory:
         """The same as `history` by the numbers of the videos, removed ones too; those behind event number `after`."""
-        columns = list(zip(*self._quick.rows(_NUMBERED, (user_id, after, HISTORY_LIMIT)), strict=True)) or [()] * 4
+        columns = (
+            list(zip(*self._quick.many(_NUMBERED, _OF_NUMBERED, (user_id, after, HISTORY_LIMIT)), strict=True))
+            or [()] * 4
+        )
         numbers, types, values, times = columns
         return NumberedHistory(
             np.array(numbers, np.int64), type_codes(types), np.array(values, np.float64), np.array(times, np.float64)
@@ -156,7 +159,7 @@ class EventLog:
 
     def seen_since(self, user_id: str, since: float, limit: int = HISTORY_LIMIT) -> History:
         """All that a viewer did, or was shown, from a moment on (seconds since 1970), the last added first."""
-        return _history(user_id, self._quick.rows(_SEEN, (user_id, since, limit)))
+        return _history(user_id, self._quick.many(_SEEN, _OF_ROW, (user_id, since, limit)))
 
     def histories(self, user_ids: Sequence[str], limit: int = HISTORY_LIMIT) -> dict[str, History]:
         """The same as `history` of many viewers at once."""
@@ -370,6 +373,8 @@ _COUNT = sa.select(sa.func.count()).select_from(events)
 # Those that were taken back are few, and have an index of their own, which is found by the very word.
 _IS_RETRACTED = events.c.type == sa.literal_column(f"'{RETRACTED}'")
 _COUNT_THERE = _COUNT.scalar_subquery() - _COUNT.where(_IS_RETRACTED).scalar_subquery()
+_OF_ROW = ("video_id", "type", "value", "occurred_at")
+_OF_NUMBERED = ("number", *_OF_ROW[1:])
 _HISTORY = (
     "SELECT video_id, type, value, occurred_at FROM events"
     " WHERE user_id = ? AND type NOT IN ('impression', 'retracted') ORDER BY occurred_at DESC, seq DESC LIMIT ?"

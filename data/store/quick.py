@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import orjson
 import sqlalchemy as sa
 
 #: A reader in SQLite's WAL mode waits for nobody, but for the moment in which a log is recovered.
@@ -37,6 +38,18 @@ class QuickReader:
         except self._engine.dialect.loaded_dbapi.Error as error:
             self._rests_until = time.monotonic() + REST_S
             raise self._away(question, error) from error
+
+    def many(self, question: str, columns: Sequence[str], values: Sequence[object]) -> list[Any]:
+        """The rows of an ordered and limited SELECT of these columns, of which there may be many.
+
+        Python's driver lets go of the interpreter for every row of SQLite, and where other threads want it, gets it
+        back only after each of them: there they come as one row of JSON. Numbers have 15 digits then.
+        """
+        if not self._is_sqlite:
+            return self.rows(question, values)
+        together = f"SELECT json_group_array(json_array({', '.join(columns)})) FROM ({question})"
+        found: list[Any] = orjson.loads(self.rows(together, values)[0][0])
+        return found
 
     def close(self) -> None:
         while not self._idle.empty():
