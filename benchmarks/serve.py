@@ -5,7 +5,7 @@ each) over ten connections by wrk, which works on the same cores. Four sources o
 ranker, diversity, reasons. In the same run stand the floors, under the same server and as many processes and threads: a
 Flask route that returns a constant body of the same size, and one that returns the bytes of one Redis GET.
 
-    warm         as it comes, after nearly all viewers have been asked for
+    warm         as it comes, after all viewers have been asked for
     warm_redis   the same without the memory of the processes: every list from candidates in Redis
     cold         no cache at all: every list is made
     redis_down   as it comes, but with a Redis that takes connections and answers nothing
@@ -46,7 +46,7 @@ from recommender.release import Releases
 app = typer.Typer()
 VIEWERS = 6_040
 PUBLISH_EVERY_S = 1.0
-WARM_UP_S, MOST_ROUNDS, NO_MORE = 10.0, 10, 1.1
+WARM_UP_S, TURNS = 10.0, 8
 START_LIMIT_S = 60.0
 
 
@@ -55,6 +55,7 @@ def serve(
     data: Annotated[Path, typer.Option(help="the folder with ml-1m")],
     seconds: Annotated[float, typer.Option(min=1)] = 10.0,
     connections: Annotated[int, typer.Option(min=1)] = 10,
+    only: Annotated[list[str] | None, typer.Option(help="these alone (may be given several times)")] = None,
     into: Annotated[Path | None, typer.Option(help="a folder for the service, used again if it is there")] = None,
     json: Annotated[bool, typer.Option("--json", help="one JSON object on standard output")] = False,
 ) -> None:
@@ -63,7 +64,7 @@ def serve(
         raise typer.BadParameter(f"--data needs a folder with ml-1m/{RATINGS}")
     require_wrk()
     with tempfile.TemporaryDirectory(prefix="watchnext-bench-") as scratch:
-        result = measure(data / "ml-1m", Home.at(into or Path(scratch) / "home"), seconds, connections)
+        result = measure(data / "ml-1m", Home.at(into or Path(scratch) / "home"), seconds, connections, only)
     if json:
         typer.echo(orjson.dumps(result, option=orjson.OPT_INDENT_2).decode())
         return
@@ -78,7 +79,9 @@ def serve(
             )
 
 
-def measure(folder: Path, home: Home, seconds: float, connections: int) -> dict[str, Any]:
+def measure(
+    folder: Path, home: Home, seconds: float, connections: int, only: list[str] | None = None
+) -> dict[str, Any]:
     prepare(folder, home)
     usual = {"seconds": seconds, "connections": connections, "viewers": VIEWERS, "shown": SHOWN}
 
@@ -97,15 +100,18 @@ def measure(folder: Path, home: Home, seconds: float, connections: int) -> dict[
     with variables(WATCHNEXT_CONFIG=str(_configuration(home))), _silent_server() as silent:
         size = _body_bytes(home)
         floors = {name: _told(name, _floor(name, home, size, usual)) for name in ("constant", "one_get")}
-        phases = {
-            "warm": _told("warm", served()),
-            "warm_redis": _told("warm_redis", served(WATCHNEXT_CACHE__PROCESS_MB="0")),
-            "cold": _told("cold", served(WATCHNEXT_CACHE__ENABLED="false", warm=False)),
-            "redis_down": _told("redis_down", served(WATCHNEXT_REDIS_URL=silent)),
-            "swap": _told("swap", served(_publishing)),
-            "refresh": _told("refresh", served(_refreshing)),
+        ways: dict[str, Callable[[], dict[str, Any]]] = {
+            "warm": served,
+            "warm_redis": lambda: served(WATCHNEXT_CACHE__PROCESS_MB="0"),
+            "cold": lambda: served(WATCHNEXT_CACHE__ENABLED="false", warm=False),
+            "redis_down": lambda: served(WATCHNEXT_REDIS_URL=silent),
+            "swap": lambda: served(_publishing),
+            "refresh": lambda: served(_refreshing),
         }
+        phases = {name: _told(name, way()) for name, way in ways.items() if only is None or name in only}
     for name, of in (("warm", "constant"), ("warm_redis", "one_get")):
+        if name not in phases:
+            continue
         phases[name] |= {"ratio": phases[name]["req_s"] / floors[of]["req_s"], "of": of}
     return {"body_bytes": size, "floor": floors["constant"], "floor_redis": floors["one_get"], **phases}
 
@@ -184,13 +190,11 @@ def _wait_for_all(home: Home) -> None:
 
 
 def _warm_up(address: str, usual: dict[str, Any]) -> None:
-    """Asks until it makes no difference any more: each process has to be asked for each viewer."""
-    before = 0.0
-    for seed in range(1, MOST_ROUNDS):
-        now = loaded(address, **{**usual, "seconds": WARM_UP_S, "seed": seed})["req_s"]
-        if now < before * NO_MORE:
-            return
-        before = now
+    """Asks for all viewers, one after the other, again and again: each process has to be asked for each of them, and
+    which one is asked is a matter of chance."""
+    asked = 0
+    while asked < TURNS * VIEWERS:
+        asked += loaded(address, **{**usual, "seconds": WARM_UP_S, "in_turn": True})["asked"]
 
 
 def _floor(name: str, home: Home, size: int, usual: dict[str, Any]) -> dict[str, Any]:

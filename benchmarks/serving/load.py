@@ -17,15 +17,18 @@ setup = function(thread)
   threads = threads + 1
 end
 init = function() math.randomseed(seed) end
+local asked = 0
 request = function()
-  return wrk.format("GET", "/v1/users/" .. math.random(1, {viewers}) .. "/recommendations?limit={shown}")
+  asked = asked + 1
+  local viewer = {in_turn} and asked % {viewers} + 1 or math.random(1, {viewers})
+  return wrk.format("GET", "/v1/users/" .. viewer .. "/recommendations?limit={shown}")
 end
 done = function(summary, latency)
   local errors = summary.errors
   io.write(string.format(
-    '\\n{{"req_s": %.1f, "mean_ms": %.4f, "p50_ms": %.4f, "p95_ms": %.4f, "p99_ms": %.4f, "max_ms": %.3f, ' ..
+    '\\n{{"asked": %d, "req_s": %.1f, "mean_ms": %.4f, "p50_ms": %.4f, "p95_ms": %.4f, "p99_ms": %.4f, "max_ms": %.3f, ' ..
     '"failed": %d}}\\n',
-    summary.requests / summary.duration * 1e6, latency.mean / 1000, latency:percentile(50) / 1000,
+    summary.requests, summary.requests / summary.duration * 1e6, latency.mean / 1000, latency:percentile(50) / 1000,
     latency:percentile(95) / 1000, latency:percentile(99) / 1000, latency.max / 1000,
     errors.connect + errors.read + errors.write + errors.status + errors.timeout))
 end
@@ -40,11 +43,20 @@ def require_wrk() -> str:
 
 
 class Load:
-    """wrk in a process of its own, for so many seconds."""
+    """wrk in a process of its own, for so many seconds. in_turn: the viewers one after the other, not at random."""
 
-    def __init__(self, address: str, viewers: int, seconds: float, connections: int, shown: int, seed: int = 0) -> None:
+    def __init__(
+        self,
+        address: str,
+        viewers: int,
+        seconds: float,
+        connections: int,
+        shown: int,
+        seed: int = 0,
+        in_turn: bool = False,
+    ) -> None:
         with tempfile.NamedTemporaryFile("w", suffix=".lua", delete=False) as script:
-            script.write(_SCRIPT.format(seed=seed, viewers=viewers, shown=shown))
+            script.write(_SCRIPT.format(seed=seed, viewers=viewers, shown=shown, in_turn=str(in_turn).lower()))
         self._script = Path(script.name)
         command = [require_wrk(), "-t1", f"-c{connections}", f"-d{seconds:g}", "--timeout", "30s"]
         self._process = subprocess.Popen([*command, "-s", script.name, address], stdout=subprocess.PIPE)
@@ -63,5 +75,6 @@ class Load:
         return figures
 
 
-def loaded(address: str, viewers: int, seconds: float, connections: int, shown: int, seed: int = 0) -> dict[str, Any]:
-    return Load(address, viewers, seconds, connections, shown, seed).result()
+def loaded(address: str, **asked: Any) -> dict[str, Any]:
+    """The result of a load."""
+    return Load(address, **asked).result()
