@@ -26,7 +26,8 @@ end
 done = function(summary, latency)
   local errors = summary.errors
   io.write(string.format(
-    '\\n{{"asked": %d, "req_s": %.1f, "mean_ms": %.4f, "p50_ms": %.4f, "p95_ms": %.4f, "p99_ms": %.4f, "max_ms": %.3f, ' ..
+    '\\n{{"asked": %d, "req_s": %.1f, ' ..
+    '"mean_ms": %.4f, "p50_ms": %.4f, "p95_ms": %.4f, "p99_ms": %.4f, "max_ms": %.3f, ' ..
     '"failed": %d}}\\n',
     summary.requests, summary.requests / summary.duration * 1e6, latency.mean / 1000, latency:percentile(50) / 1000,
     latency:percentile(95) / 1000, latency:percentile(99) / 1000, latency.max / 1000,
