@@ -108,9 +108,15 @@ def operation(
             elif request.args and max_file_bytes is None:
                 unknown = next(iter(request.args))
                 raise Problem(422, "invalid_request", f"{unknown}: nothing is asked in the query here", field=unknown)
-            if body is not None and max_file_bytes is not None and request.mimetype != "application/json":
-                values, parameters["upload"] = _form_or_file(body, max_file_bytes())
-                parameters["body"] = _validated(body, values)
+            if body is not None and max_file_bytes is not None:
+                in_query = _values(body, request.args)
+                # What a file that is the body leaves to the query has to be right there whatever the body is.
+                _validated(body, in_query)
+                if request.mimetype == "application/json":
+                    values = _json_body(body, content)
+                else:
+                    values, parameters["upload"] = _form_or_file(body, max_file_bytes())
+                parameters["body"] = _validated(body, in_query | values)
             elif body is not None:
                 parameters["body"] = None if _is_of(content) else _validated(body, _json_body(body, content))
             elif content and request.mimetype and not _is_of(content):
@@ -176,7 +182,7 @@ def _values(model: type[BaseModel], source: MultiDict[str, str]) -> dict[str, An
 
 
 def _form_or_file(model: type[BaseModel], max_file_bytes: int) -> tuple[dict[str, Any], bytes | None]:
-    """The values of a form and the file in it, or those of the query and the file that is the body."""
+    """The values of a form and the file in it, or none and the file that is the body."""
     request.max_content_length = max_file_bytes + FORM_BYTES
     if request.mimetype == FORM:
         values = _values(model, request.form)
@@ -187,7 +193,7 @@ def _form_or_file(model: type[BaseModel], max_file_bytes: int) -> tuple[dict[str
         file = request.files.get("file")
         content = None if file is None else file.read()
     elif _is_of(FILE_TYPES):
-        values, content = _values(model, request.args), request.get_data()
+        values, content = {}, request.get_data()
     else:
         raise _unsupported(("application/json", FORM, *FILE_TYPES))
     if content is not None and len(content) > max_file_bytes:

@@ -166,6 +166,11 @@ BAD: list[tuple[dict[str, Any], tuple[int, str, str | None]]] = [
     ({"data": b"\xff\xd8\xffx", "content_type": "image/jpeg", "query_string": "a=1"}, (422, "invalid_request", "a")),
     ({"data": {"limit": "3"}, "content_type": "multipart/form-data"}, (422, "invalid_request", "text")),
     (
+        {"data": {"text": "a"}, "content_type": "multipart/form-data", "query_string": "limit=0"},
+        (422, "invalid_request", "limit"),
+    ),
+    ({"json": {"text": "a"}, "query_string": "country=DEU"}, (422, "invalid_request", "country")),
+    (
         {"data": {"text": "a", "limit": ["1", "2"]}, "content_type": "multipart/form-data"},
         (422, "invalid_request", "limit"),
     ),
