@@ -318,3 +318,10 @@ def test_impressions_do_not_cost_the_cache(cached: FlaskClient) -> None:
     event = {"event_id": "i", "user_id": "u0", "video_id": shown, "type": "impression", "occurred_at": 1_750_000_000}
     assert cached.post("/v1/events", json={"events": [event]}).json["accepted"] == 1
     assert ask(cached)["cache"] == "hit"
+
+
+def test_out_of_the_cache_too_a_page_with_all_that_may_be_shown_is_the_last_one(cached: FlaskClient) -> None:
+    ask(cached, user="stranger")
+    answer = ask(cached, user="stranger", labels="drama", limit=20)
+    assert [item["labels"] for item in answer["items"]] == [["drama"]] * 20
+    assert (answer["has_more"], answer["cursor"]) == (False, None)
