@@ -283,9 +283,9 @@ class Answer:
     def _showings(self) -> tuple[np.ndarray, np.ndarray]:
         """What the viewer was shown lately and passed over, and how often, as a query says it."""
         fatigue, now = self._engine.settings.policy.fatigue, self._question.now
-        if fatigue.after is None or self.state is None or not self.state.saw:
-            return NOTHING_SHOWN
         since = now - fatigue.window_days * DAY_S
+        if fatigue.after is None or self.state is None or self.state.latest < since:
+            return NOTHING_SHOWN
         try:
             seen = self._store.events.seen_since(self._user_id, since)
         except Exception as error:

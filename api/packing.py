@@ -29,8 +29,11 @@ class Numbered:
 
 def by_number(ranked: Ranked, view: CatalogueView) -> Numbered:
     """Candidates in the columns of a view, by number; without videos that are gone."""
-    here = ranked.take(np.flatnonzero(view.numbers[ranked.columns] >= 0))
-    return Numbered(view.numbers[here.columns], here.scores, here.found_by)
+    numbers = view.numbers[ranked.columns]
+    here = numbers >= 0
+    if not here.all():
+        ranked, numbers = ranked.take(np.flatnonzero(here)), numbers[here]
+    return Numbered(numbers, ranked.scores, ranked.found_by)
 
 
 def by_column(numbered: Numbered, view: CatalogueView) -> Ranked:

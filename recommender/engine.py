@@ -334,7 +334,7 @@ class Engine:
         blocked = self.slates.blocked(query)
         if blocked is not None:
             passed &= ~blocked[ranked.columns]
-        return ranked.take(np.flatnonzero(passed))
+        return ranked if passed.all() else ranked.take(np.flatnonzero(passed))
 
     def showable(self, query: Query) -> np.ndarray:
         """(V,) bool: what filters and blocks let through in this request, whoever finds it; the caller's own."""

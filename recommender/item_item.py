@@ -45,11 +45,19 @@ class ItemWeights:
 
     def scores(self, columns: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """Scores of all videos for a history: (h,) columns and weights -> (V,) float32."""
-        offsets, indices, data = self._compressed_rows(columns)
         scores = np.zeros(self.size, np.float32)
-        kernels.csc_matvec(
-            len(scores), len(columns), offsets, indices, data, weights.astype(np.float32, copy=False), scores
-        )
+        if len(columns):
+            # Added up where they are stored, without a copy of the rows: the kernel is told where each one begins and
+            # ends, and what lies between the end of one and the begin of the next is nothing, where the next is the
+            # one before it.
+            last_first = np.argsort(-columns)
+            rows = columns[last_first]
+            bounds = np.empty((len(rows), 2), self.weights.indptr.dtype)
+            bounds[:, 0], bounds[:, 1] = self.weights.indptr[rows], self.weights.indptr[rows + 1]
+            shares = np.zeros((len(rows), 2), np.float32)
+            shares[:, 0] = weights[last_first]
+            stored, spans = self.weights, 2 * len(rows) - 1
+            kernels.csc_matvec(len(scores), spans, bounds.ravel(), stored.indices, stored.data, shares.ravel(), scores)
         return scores
 
     def sparse_scores(self, columns: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -6,6 +6,7 @@ still counts is each source's own choice (`Profile.recent`).
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from data.schema import SKIP_BELOW, WATCHED_FROM, EventType
 from data.signals import CODE, begins_of_runs, excludes, signals, strongest_of_each_type, type_codes
 from data.store.events import History
+from recommender.ordering import least_first
 
 _IMPRESSION, _WATCH = CODE[EventType.IMPRESSION.value], CODE[EventType.WATCH.value]
 #: A like that counts less than this share of the newest one is left out.
@@ -77,8 +79,8 @@ def nobody() -> Profile:
 
 def build_profile(history: History, column_of_video: Mapping[str, int], settings: ProfileSettings) -> Profile:
     """Folds a history (newest first) into a profile; videos that the release does not know are passed over."""
-    column_of = column_of_video.get
-    columns = np.array([column_of(name, -1) for name in history.video_ids.tolist()], np.int64)
+    found = map(column_of_video.get, history.video_ids.tolist(), repeat(-1))
+    columns = np.fromiter(found, np.int64, len(history))
     return profile_of(columns, type_codes(history.types.tolist()), history.values, history.times, settings)
 
 
@@ -92,7 +94,7 @@ def profile_of(
         columns, codes, values, times = columns[here], codes[here], values[here], times[here]
     if len(columns) == 0:
         return nobody()
-    by_video = np.argsort(columns, kind="stable")
+    by_video = least_first(columns)
     starts = begins_of_runs(columns[by_video])
     # The newest event about each video is the first of its run.
     first = by_video[starts]
@@ -103,7 +105,7 @@ def profile_of(
         total = np.bincount(group, strongest_of_each_type(group, codes[by_video], total))
         excluded = np.logical_or.reduceat(excluded, starts)
     watched = videos[excluded]
-    order = np.argsort(first, kind="stable")
+    order = np.argsort(first)
     liked = order[total[order] > 0]
     half_way = (codes == _WATCH) & (values >= SKIP_BELOW) & (values < WATCHED_FROM)
     left = order[:0]

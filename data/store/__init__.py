@@ -58,12 +58,14 @@ class StoreError(RuntimeError):
 
 
 class ViewerState(NamedTuple):
-    """What a viewer's list depends on: the version of the catalogue, and the numbers of the viewer's newest event but
-    impressions (`did`), and of the newest of all (`saw`)."""
+    """What a viewer's list depends on: the version of the catalogue, the numbers of the viewer's newest event but
+    impressions (`did`) and of the newest of all (`saw`), and the latest moment at which one occurred, seconds since
+    1970; 0 without any."""
 
     catalogue: int
     did: int
     saw: int
+    latest: float
 
 
 class Store:
@@ -125,7 +127,7 @@ class Store:
         return SearchIndex(self.engine)
 
     def state_for(self, user_id: str) -> ViewerState:
-        return ViewerState._make(self.quick.rows(_STATE, (user_id, user_id))[0])
+        return ViewerState._make(self.quick.rows(_STATE, (user_id,) * 3)[0])
 
     def ping(self) -> None:
         """Raises when the database does not answer."""
@@ -168,7 +170,8 @@ class Store:
 _STATE = (
     "SELECT (SELECT value FROM counters WHERE name = 'catalogue'), COALESCE((SELECT seq FROM events"
     " WHERE user_id = ? AND type <> 'impression' ORDER BY seq DESC LIMIT 1), 0),"
-    " COALESCE((SELECT MAX(seq) FROM events WHERE user_id = ?), 0)"
+    " COALESCE((SELECT MAX(seq) FROM events WHERE user_id = ?), 0),"
+    " COALESCE((SELECT MAX(occurred_at) FROM events WHERE user_id = ?), 0)"
 )
 
 

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, islice
 from operator import itemgetter
 from typing import Any, Literal
 
@@ -140,15 +140,12 @@ class EventLog:
 
     def history(self, user_id: str, limit: int = HISTORY_LIMIT) -> History:
         """The newest events of a viewer (by the time they occurred; ties: the later added first), but impressions."""
-        return _history(user_id, self._quick.many(_HISTORY, _OF_ROW, (user_id, limit)))
+        return _history(user_id, self._quick.columns(_HISTORY, _OF_ROW, (user_id, limit)))
 
     def numbered_history(self, user_id: str, after: int = 0) -> NumberedHistory:
         """The same as `history` by the numbers of the videos, removed ones too; those behind event number `after`."""
-        columns = (
-            list(zip(*self._quick.many(_NUMBERED, _OF_NUMBERED, (user_id, after, HISTORY_LIMIT)), strict=True))
-            or [()] * 4
-        )
-        numbers, types, values, times = columns
+        asked = (user_id, after, HISTORY_LIMIT)
+        numbers, types, values, times = self._quick.columns(_NUMBERED, _OF_NUMBERED, asked)
         return NumberedHistory(
             np.array(numbers, np.int64), type_codes(types), np.array(values, np.float64), np.array(times, np.float64)
         )
@@ -159,27 +156,28 @@ class EventLog:
 
     def seen_since(self, user_id: str, since: float, limit: int = HISTORY_LIMIT) -> History:
         """All that a viewer did, or was shown, from a moment on (seconds since 1970), the last added first."""
-        return _history(user_id, self._quick.many(_SEEN, _OF_ROW, (user_id, since, limit)))
+        return _history(user_id, self._quick.columns(_SEEN, _OF_ROW, (user_id, since, limit)))
 
     def histories(self, user_ids: Sequence[str], limit: int = HISTORY_LIMIT) -> dict[str, History]:
         """The same as `history` of many viewers at once."""
         query = sa.select(events.c.user_id, *_OF_HISTORY).where(events.c.user_id.in_(user_ids), _IS_A_DOING)
-        rows = self._by_viewer(query.order_by(events.c.user_id, events.c.occurred_at.desc(), events.c.seq.desc()))
-        return {name: _history(name, [row[1:] for row in rows.get(name, [])[:limit]]) for name in user_ids}
+        newest_first = query.order_by(events.c.user_id, events.c.occurred_at.desc(), events.c.seq.desc())
+        return self._by_viewer(user_ids, newest_first, limit)
 
     def all_seen_since(self, user_ids: Sequence[str], since: float, limit: int = HISTORY_LIMIT) -> dict[str, History]:
         """The same as `seen_since` of many viewers at once."""
         query = sa.select(events.c.user_id, *_OF_HISTORY).where(
             events.c.user_id.in_(user_ids), events.c.occurred_at >= since
         )
-        rows = self._by_viewer(query.order_by(events.c.user_id, events.c.seq.desc()))
-        return {name: _history(name, [row[1:] for row in rows.get(name, [])[:limit]]) for name in user_ids}
+        return self._by_viewer(user_ids, query.order_by(events.c.user_id, events.c.seq.desc()), limit)
 
-    def _by_viewer(self, query: sa.Select[Any]) -> dict[str, list[Any]]:
-        """The rows of a query whose first column is the viewer, by which it is ordered."""
+    def _by_viewer(self, user_ids: Sequence[str], query: sa.Select[Any], limit: int) -> dict[str, History]:
+        """The first rows of each viewer of a query whose first column is the viewer, by which it is ordered."""
         with self._engine.connect() as connection:
             rows = connection.execute(query).cursor.fetchall()
-        return {user_id: list(own) for user_id, own in groupby(rows, key=itemgetter(0))}
+        own = {name: list(islice(of_viewer, limit)) for name, of_viewer in groupby(rows, key=itemgetter(0))}
+        columns = {name: list(zip(*found, strict=True))[1:] for name, found in own.items()}
+        return {name: _history(name, columns.get(name, [()] * len(_OF_HISTORY))) for name in user_ids}
 
     def impressions(self, since: float) -> Impressions:
         """The impressions that name their list and were received from a moment on."""
@@ -344,15 +342,15 @@ class EventLog:
         return sorted(((user, n) for user, n in found.items() if n), key=lambda pair: (-pair[1], pair[0]))[:limit]
 
 
-def _history(user_id: str, rows: Sequence[Sequence[Any]]) -> History:
-    columns = list(zip(*rows, strict=True)) or [(), (), (), ()]
+def _history(user_id: str, columns: Sequence[Sequence[Any]]) -> History:
+    video_ids, types, values, times = columns
     return History(
         user_id,
-        np.array(columns[0], dtype=object),
-        np.array(columns[1], dtype=object),
+        np.array(video_ids, dtype=object),
+        np.array(types, dtype=object),
         # None becomes NaN.
-        np.array(columns[2], dtype=np.float64),
-        np.array(columns[3], dtype=np.float64),
+        np.array(values, dtype=np.float64),
+        np.array(times, dtype=np.float64),
     )
 
 

@@ -39,17 +39,16 @@ class QuickReader:
             self._rests_until = time.monotonic() + REST_S
             raise self._away(question, error) from error
 
-    def many(self, question: str, columns: Sequence[str], values: Sequence[object]) -> list[Any]:
-        """The rows of an ordered and limited SELECT of these columns, of which there may be many.
+    def columns(self, question: str, names: Sequence[str], values: Sequence[object]) -> list[Sequence[Any]]:
+        """The columns of these names of an ordered and limited SELECT, of which there may be many rows.
 
         Python's driver lets go of the interpreter for every row of SQLite, and where other threads want it, gets it
         back only after each of them: there they come as one row of JSON. Numbers have 15 digits then.
         """
         if not self._is_sqlite:
-            return self.rows(question, values)
-        together = f"SELECT json_group_array(json_array({', '.join(columns)})) FROM ({question})"
-        found: list[Any] = orjson.loads(self.rows(together, values)[0][0])
-        return found
+            return list(zip(*self.rows(question, values), strict=True)) or [()] * len(names)
+        together = f"SELECT {', '.join(f'json_group_array({name})' for name in names)} FROM ({question})"
+        return [orjson.loads(column) for column in self.rows(together, values)[0]]
 
     def close(self) -> None:
         while not self._idle.empty():

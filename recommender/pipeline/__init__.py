@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from recommender.ordering import best_first, best_rows
 from recommender.pipeline.sources.settings import SourceSettings
 from recommender.pipeline.stages import (
     Candidates,
@@ -38,6 +39,7 @@ STRIKES = 3
 REST_S = 5.0
 _REMEMBERS = 0.2
 _KEPT_MASKS = 16
+_NOTHING = np.zeros(0, np.int64)
 
 
 class PipelineSettings(BaseModel):
@@ -146,7 +148,26 @@ class Pipeline:
                 finds.append(found)
                 answered.append(source)
         with timed(trace, "merge"):
-            return _merge(answered, finds, _weights(query, answered, finds))
+            return self._merged(answered, finds, _weights(query, answered, finds))
+
+    def _merged(self, sources: Sequence[Source], finds: Sequence[Found], weights: np.ndarray) -> Candidates:
+        named = np.concatenate([found.columns for found in finds] or [_NOTHING])
+        is_named = np.zeros(self.size, bool)
+        is_named[named] = True
+        columns = is_named.nonzero()[0]
+        row_of = np.empty(self.size, np.int64)
+        row_of[columns] = np.arange(len(columns))
+        rows = row_of[named]
+        scores = np.empty((len(finds), len(columns)), np.float32)
+        ranks = np.zeros((len(finds), len(columns)), np.int32)
+        start = 0
+        for source, found in enumerate(finds):
+            end = start + len(found.columns)
+            scores[source] = found.scores_of(columns, rows[start:end])
+            ranks[source, rows[start:end]] = np.arange(1, end - start + 1)
+            start = end
+        names = tuple(source.name for source in sources)
+        return Candidates(columns, names, weights, ranks, scores, np.zeros(len(columns), np.float32))
 
     def fuse(self, query: Query, candidates: Candidates, scorer: Scorer | None = None) -> tuple[Candidates, Ranked]:
         """The best candidates by the sum of their parts, at most `reserve`, as they were and as they are scored; by
@@ -156,12 +177,12 @@ class Pipeline:
         """
         parts = (scorer or self.scorer).parts(query, candidates)
         fused = parts.sum(axis=0)
-        # They are in the order of the columns, and a stable sort leaves equals in it.
-        order = np.argsort(-fused, kind="stable")[: self.settings.reserve]
+        order = best_rows(fused, self.settings.reserve)
         best, parts, scores = candidates.take(order), parts.take(order, axis=1), fused[order]
         behind = (parts > 0) & (parts >= NAMED_FROM_SHARE * scores)
-        bits = np.array([1 << self._bits[name] for name in candidates.sources], np.uint32)
-        found_by = np.where(behind, bits[:, None], np.uint32(0)).sum(axis=0, dtype=np.uint32)
+        found_by = np.zeros(len(scores), np.uint32)
+        for name, is_behind in zip(candidates.sources, behind, strict=True):
+            found_by += is_behind * np.uint32(1 << self._bits[name])
         return replace(best, fused=scores), Ranked(best.columns, scores, found_by)
 
     def hydrate(self, query: Query, slate: Shown, trace: Trace, skip: Collection[str] = ()) -> list[dict[str, Any]]:
@@ -267,7 +288,7 @@ class Pipeline:
             log.exception("the ranker failed")
             trace.warnings.append("the ranker was left out: it failed")
             return fused
-        order = np.argsort(-scores, kind="stable")
+        order = best_first(scores)
         others = fused.scores[len(scores) :]
         behind = scores.min() * others / max(float(fused.scores[0]), 1e-12)
         return Ranked(
@@ -286,21 +307,6 @@ def _weights(query: Query, sources: Sequence[Source], finds: Sequence[Found]) ->
     own[~personal] *= own[personal & found].sum() or 1.0
     asked = [query.weights.get(source.name, weight) for source, weight in zip(sources, own, strict=True)]
     return np.array(asked, np.float32)
-
-
-def _merge(sources: Sequence[Source], finds: Sequence[Found], weights: np.ndarray) -> Candidates:
-    parts = [found.columns for found in finds] or [np.zeros(0, np.int64)]
-    columns, place = np.unique(np.concatenate(parts), return_inverse=True)
-    scores = np.empty((len(finds), len(columns)), np.float32)
-    ranks = np.zeros((len(finds), len(columns)), np.int32)
-    start = 0
-    for row, found in enumerate(finds):
-        end = start + len(found.columns)
-        scores[row] = found.scores_of(columns, place[start:end])
-        ranks[row, place[start:end]] = np.arange(1, len(found.columns) + 1)
-        start = end
-    names = tuple(source.name for source in sources)
-    return Candidates(columns, names, weights, ranks, scores, np.zeros(len(columns), np.float32))
 
 
 def _back_fill(ranked: Ranked, eligible: np.ndarray, wanted: int) -> Ranked:

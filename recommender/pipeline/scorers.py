@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from recommender.pipeline.sources.settings import MOST_CANDIDATES
 from recommender.pipeline.stages import Candidates, Query
 
 FUSION_CONSTANT = 60.0
@@ -16,11 +17,11 @@ class ReciprocalRankFusion:
     name = "reciprocal_rank_fusion"
 
     def __init__(self, constant: float = FUSION_CONSTANT) -> None:
-        self._constant = constant
+        # What is not found has rank 0 and adds nothing.
+        self._of_rank = np.append(0.0, 1 / (constant + np.arange(1, MOST_CANDIDATES + 1))).astype(np.float32)
 
     def parts(self, query: Query, candidates: Candidates) -> np.ndarray:
-        weighted = candidates.weights[:, None] / (self._constant + candidates.ranks)
-        return np.where(candidates.ranks > 0, weighted, 0.0).astype(np.float32)
+        return candidates.weights[:, None] * self._of_rank.take(candidates.ranks, mode="clip")
 
 
 class StandardisedScoreSum:

@@ -47,6 +47,8 @@ def lift_new(
     budget = min(budget, limit - int(np.count_nonzero(is_new[:limit])))
     enough = is_new[limit:] & (relevance[limit:] >= settings.new_affinity * relevance[limit - 1])
     rows = limit + np.flatnonzero(enough)
+    if len(rows) == 0:
+        return rows
     if known_by is not None:
         rows = rows[np.argsort(known_by[rows], kind="stable")]
     rows = rows[:budget]

@@ -4,6 +4,7 @@ Pure functions of arrays: what is known of the videos when a release is built, t
 sources said of the candidates. Nothing of who the viewer is (age, sex, place) and nothing of models.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -97,7 +98,7 @@ class FeatureBuilder:
             ]
         )
         weight = (share[0] if len(share) else np.ones(len(lengths))) * label_share
-        usual = self._label_sums(self._label_ids, weight)
+        usual = self._label_sums(self._label_ids, weight[None])[0]
         # Of labels that hardly anything popular has, one like would say far too much.
         self._usual = np.maximum(usual / max(usual.sum(), 1e-9), 1e-3)
         self.names = feature_names(sources, facts.popularity_names)
@@ -118,14 +119,14 @@ class FeatureBuilder:
         features[self._row["age_years"]] = now / SECONDS_PER_YEAR - looked_up[PUBLISHED]
         if profile.known:
             self._put_history(profile, columns, looked_up, now, features)
-        return np.ascontiguousarray(features.T)
+        return features.T
 
     def _put_sources(self, candidates: Candidates, features: np.ndarray) -> None:
         # Some sources score only what they found; of one that found nothing there is nothing to compare.
         known = ~np.isnan(candidates.scores)
         count = np.maximum(known.sum(axis=1, keepdims=True), 1)
         centred = candidates.scores - np.where(known, candidates.scores, 0).sum(axis=1, keepdims=True) / count
-        spread = np.sqrt(np.where(known, centred**2, 0).sum(axis=1, keepdims=True) / count)
+        spread = np.sqrt(np.where(known, centred * centred, 0).sum(axis=1, keepdims=True) / count)
         here, rows = self._rows_of(candidates.sources)
         # Of a source that scores all alike the candidates are all average.
         features[rows] = (centred / np.where(spread > 0, spread, 1))[here]
@@ -171,16 +172,19 @@ class FeatureBuilder:
         that was liked has labels.
         """
         ids = self._label_ids[liked]
-        taste = np.stack([self._label_sums(ids, weights) for weights in weightings])
+        taste = self._label_sums(ids, weightings)
         total = taste.sum(axis=1, keepdims=True)
         # A place without a label adds nothing.
         lift = np.zeros((len(weightings), self._labels + 1))
         lift[:, :-1] = taste / (np.where(total > 0, total, np.nan) * self._usual)
-        return lift.take(self._label_ids[columns], axis=1).sum(axis=2)
+        return lift.take(self._label_ids[columns].T, axis=1).sum(axis=1)
 
     def _label_sums(self, ids: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        """(L,) sums of weights (n,) of the videos that carry each label; ids: (n, K) rows of `_label_ids`."""
-        return np.bincount(ids.ravel(), np.repeat(weights, ids.shape[1]), self._labels + 1)[:-1]
+        """(w, L) sums of weights (w, n) of the videos that carry each label; ids: (n, K) rows of `_label_ids`."""
+        bins = self._labels + 1
+        places = ids.ravel() + bins * np.arange(len(weights))[:, None]
+        sums = np.bincount(places.ravel(), weights.repeat(ids.shape[1], axis=1).ravel(), bins * len(weights))
+        return sums.reshape(len(weights), bins)[:, :-1]
 
     def _put_similarity(
         self, vectors_of: VectorsOf, columns: np.ndarray, liked: np.ndarray, weights: np.ndarray, features: np.ndarray
@@ -199,8 +203,9 @@ class FeatureBuilder:
 
 def _standardised(values: np.ndarray) -> np.ndarray:
     """In standard deviations from the mean; 0 where all are alike."""
-    spread = float(values.std())
-    return (values - values.mean()) / (spread if spread > 0 else 1)
+    centred = values - values.mean()
+    spread = math.sqrt(float(centred @ centred) / len(values))
+    return centred / (spread if spread > 0 else 1)
 
 
 def _nearness_in_the_day(times: np.ndarray, now: float) -> np.ndarray:

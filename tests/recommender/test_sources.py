@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from data.schema import VideoRecord
 from recommender.catalogue_view import CatalogueView
@@ -14,7 +15,7 @@ from recommender.pipeline.sources.content import ContentSource, FreshSource, int
 from recommender.pipeline.sources.continuing import ContinueWatchingSource, NextEpisodeSource
 from recommender.pipeline.sources.history import HistorySource
 from recommender.pipeline.sources.popular import PopularSource
-from recommender.pipeline.sources.settings import HistorySourceSettings, SourceSettings
+from recommender.pipeline.sources.settings import HistorySourceSettings, SourceSettings, SourcesSettings
 from recommender.pipeline.stages import Found, Query
 from recommender.popularity import CountrySums, Popularity
 from recommender.profile import Profile, nobody
@@ -190,3 +191,13 @@ def test_the_next_episode_follows_the_furthest_one_of_each_series() -> None:
     seen_on = ask(replace(query.profile, watched=np.array([b[1], b[2], a[2], a[1]])))
     assert source.candidates(seen_on, everything(7), 5).columns.tolist() == [b[3], a[3]]
     assert not source.enabled(ask(likes(6)))
+
+
+def test_a_source_of_which_one_thing_is_set_keeps_its_own_defaults_for_the_others() -> None:
+    usual = SourcesSettings()
+    given = SourcesSettings.model_validate({"session": {"candidates": 200}, "fresh": {"enabled": False}})
+    assert given.session == usual.session.model_copy(update={"candidates": 200})
+    assert given.fresh == usual.fresh.model_copy(update={"enabled": False})
+    assert given.model_copy(update={"session": usual.session, "fresh": usual.fresh}) == usual
+    with pytest.raises(ValidationError, match="candidates"):
+        SourcesSettings.model_validate({"session": {"candidates": 0}})

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from recommender.ordering import best_rows
 from recommender.pipeline.stages import Found
 
 NOTHING = Found(np.zeros(0, np.int64), np.zeros(0, np.float32))
@@ -12,13 +13,12 @@ def best(scores: np.ndarray, eligible: np.ndarray, k: int) -> Found:
 
     scores: (W,) float32 of the first W columns; eligible: (V,) bool with V >= W.
     """
-    open_to = np.where(eligible[: len(scores)], scores, 0)
-    least = max(np.partition(open_to, -k)[-k], 0) if k < len(open_to) else 0
-    candidates = np.flatnonzero(open_to >= least if least > 0 else open_to > 0)
-    # They are in the order of the columns, and a stable sort leaves equals in it.
-    order = np.argsort(-open_to[candidates], kind="stable")[:k]
-    found = candidates[order]
-    return Found(found, scores[found].astype(np.float32, copy=False), scores)
+    scores = scores.astype(np.float32, copy=False)
+    found = best_rows(scores * eligible[: len(scores)], k)
+    of_found = scores[found]
+    of_found *= eligible[found]
+    above_0 = np.count_nonzero(of_found > 0)
+    return Found(found[:above_0], of_found[:above_0], scores)
 
 
 def best_of(columns: np.ndarray, scores: np.ndarray, eligible: np.ndarray, k: int) -> Found:

@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 #: What a list is for: all that is watched in the days to come, or what is watched next.
 Horizon = Literal["window", "next"]
@@ -15,6 +15,9 @@ WEIGHTS: dict[Horizon, dict[str, float]] = {
     },
 }  # fmt: skip
 
+#: A source names at most so many.
+MOST_CANDIDATES = 5_000
+
 
 class SourceSettings(BaseModel):
     model_config = ConfigDict(extra="forbid")
@@ -23,7 +26,7 @@ class SourceSettings(BaseModel):
     weight: float | None = Field(
         default=None, ge=0, description="how much it counts in the fusion; without one as the horizon has it"
     )
-    candidates: int = Field(default=300, ge=1, le=5_000, description="its quota: how many it may name")
+    candidates: int = Field(default=300, ge=1, le=MOST_CANDIDATES, description="its quota: how many it may name")
     deadline_ms: float = Field(default=50.0, gt=0, description="a source that is slower again and again is rested")
 
 
@@ -59,6 +62,18 @@ class SourcesSettings(BaseModel):
     continue_watching: SourceSettings = _source(candidates=20, enabled=False)
     popular: SourceSettings = _source()
     trending: SourceSettings = _source(candidates=50)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _keep_what_is_not_given(cls, given: Any) -> Any:
+        """A source of which one thing is set keeps its own defaults for the others, not those of all sources."""
+        if not isinstance(given, dict):
+            return given
+        own = {name: field.get_default(call_default_factory=True) for name, field in cls.model_fields.items()}
+        return {
+            name: {**own[name].model_dump(), **values} if name in own and isinstance(values, dict) else values
+            for name, values in given.items()
+        }
 
     def weighed(self, horizon: Horizon) -> "SourcesSettings":
         """The same with the weights that the horizon has for those that are not set."""
