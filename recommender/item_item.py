@@ -45,20 +45,15 @@ class ItemWeights:
 
     def scores(self, columns: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """Scores of all videos for a history: (h,) columns and weights -> (V,) float32."""
-        scores = np.zeros(self.size, np.float32)
-        if len(columns):
-            # Added up where they are stored, without a copy of the rows: the kernel is told where each one begins and
-            # ends, and what lies between the end of one and the begin of the next is nothing, where the next is the
-            # one before it.
-            last_first = np.argsort(-columns)
-            rows = columns[last_first]
-            bounds = np.empty((len(rows), 2), self.weights.indptr.dtype)
-            bounds[:, 0], bounds[:, 1] = self.weights.indptr[rows], self.weights.indptr[rows + 1]
-            shares = np.zeros((len(rows), 2), np.float32)
-            shares[:, 0] = weights[last_first]
-            stored, spans = self.weights, 2 * len(rows) - 1
-            kernels.csc_matvec(len(scores), spans, bounds.ravel(), stored.indices, stored.data, shares.ravel(), scores)
-        return scores
+        # Added up where they are stored, without a copy of the rows: from the last to the first, so that there is
+        # nothing between the end of a row and the begin of the next.
+        last_first = np.argsort(-columns)
+        rows = columns[last_first]
+        bounds = np.empty((len(rows), 2), self.weights.indptr.dtype)
+        bounds[:, 0], bounds[:, 1] = self.weights.indptr[rows], self.weights.indptr[rows + 1]
+        shares = np.zeros((len(rows), 2), np.float32)
+        shares[:, 0] = weights[last_first]
+        return added_up(self.size, bounds.ravel(), self.weights.indices, self.weights.data, shares.ravel()[:-1])
 
     def sparse_scores(self, columns: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The same as `scores` without the zeros: (n,) int64 columns in order and (n,) float32 scores."""
@@ -104,6 +99,14 @@ class ItemWeights:
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Self:
         parts = (arrays["data"], arrays["indices"], arrays["indptr"])
         return cls(sp.csr_matrix(parts, tuple(arrays["shape"])))
+
+
+def added_up(size: int, bounds: np.ndarray, indices: np.ndarray, data: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """(size,) float32: for each of n spans its share (n,) float32 of `data` added where `indices` says. Span i goes
+    from bounds[i] to bounds[i + 1], of the kind of the indices; where that is less, it is empty."""
+    sums = np.zeros(size, np.float32)
+    kernels.csc_matvec(size, len(shares), bounds, indices, data, shares, sums)
+    return sums
 
 
 def fit_item_weights(positives: sp.csr_matrix, settings: ItemItemSettings | None = None) -> ItemWeights:

@@ -301,11 +301,11 @@ class Pipeline:
 def _weights(query: Query, sources: Sequence[Source], finds: Sequence[Found]) -> np.ndarray:
     """(S,) float32: the request's weights, else the sources' own; of impersonal sources times what the personal ones
     that found something weigh together, so that they count alike whatever is known of the viewer."""
-    own = np.array([source.weight(query) for source in sources], np.float32)
-    personal = np.array([source.personal for source in sources], bool)
-    found = np.array([len(each.columns) > 0 for each in finds], bool)
-    own[~personal] *= own[personal & found].sum() or 1.0
-    asked = [query.weights.get(source.name, weight) for source, weight in zip(sources, own, strict=True)]
+    own = [source.weight(query) for source in sources]
+    of_found = zip(sources, own, finds, strict=True)
+    together = sum(weight for source, weight, found in of_found if source.personal and len(found.columns)) or 1.0
+    counted = [weight if source.personal else weight * together for source, weight in zip(sources, own, strict=True)]
+    asked = [query.weights.get(source.name, weight) for source, weight in zip(sources, counted, strict=True)]
     return np.array(asked, np.float32)
 
 

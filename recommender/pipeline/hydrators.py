@@ -61,6 +61,8 @@ class Reasons:
     def hydrate(self, query: Query, slate: Shown) -> list[dict[str, Any]]:
         behind = np.full(len(slate), -1, np.int64)
         for bit, source in enumerate(self._sources):
+            if behind.min(initial=0) >= 0:
+                break
             asked = np.flatnonzero((behind < 0) & (slate.found_by & np.uint32(1 << bit) != 0))
             if len(asked) and source.enabled(query):
                 behind[asked] = source.explain(query, slate.columns[asked])
