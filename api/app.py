@@ -1,24 +1,23 @@
 """The application: a factory that puts settings, database, cache, engine and routes together."""
 
 import os
-import re
-import secrets
 import time
 
 from flask import Flask, Response, g, request
 
 from api import auth, errors, pressure
 from api.errors import Problem
+from api.request_ids import request_id_of
 from api.routes import events, health, lists, maintenance, recommendations, search, videos, viewers
 from api.service import Service
 from api.settings import Settings, load_settings
+from api.shortcut import Shortcut
 from api.web import docs, storefront
 from data.store import Store
 from recommender.index import use_threads
 
 #: How `serve` tells its worker processes where the embedded Redis listens.
 EMBEDDED_REDIS_VARIABLE = "EMBEDDED_REDIS_URL"
-_GOOD_REQUEST_ID = re.compile(r"[\x21-\x7e]{1,200}")
 
 
 def create_app(settings: Settings | None = None) -> Flask:
@@ -30,24 +29,23 @@ def create_app(settings: Settings | None = None) -> Flask:
     use_threads(1)
     app = Flask("watchnext", root_path=os.path.dirname(__file__), static_folder=None)  # noqa: PTH120
     app.config["MAX_CONTENT_LENGTH"] = settings.server.max_body_bytes
-    app.extensions["watchnext"] = Service(
-        settings, home, store, settings.redis_url or os.environ.get(EMBEDDED_REDIS_VARIABLE)
-    )
+    service = Service(settings, home, store, settings.redis_url or os.environ.get(EMBEDDED_REDIS_VARIABLE))
+    app.extensions["watchnext"] = service
     errors.install(app)
-    auth.install(app, store.keys)
+    gatekeeper = auth.install(app, store.keys)
     _install_request_ids(app)
     server = settings.server
     pressure.install(app, pressure.Gate(server.threads, server.waiting, server.wait_ms / 1000))
     for room in (recommendations, lists, search, events, videos, viewers, maintenance, health, storefront, docs):
         app.register_blueprint(room.blueprint)
+    app.wsgi_app = Shortcut(app.wsgi_app, service, gatekeeper)  # type: ignore[method-assign]
     return app
 
 
 def _install_request_ids(app: Flask) -> None:
     @app.before_request
     def begin() -> None:
-        given = request.headers.get("X-Request-ID", "")
-        g.request_id = given if _GOOD_REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+        g.request_id = request_id_of(request.environ)
         g.started = time.perf_counter()
         for name, value in (request.view_args or {}).items():
             if any(character < " " for character in value):

@@ -7,7 +7,9 @@ for a few seconds, so a revoked key ends within `REMEMBER_S`.
 import contextlib
 import ipaddress
 import time
+from collections.abc import Mapping
 from functools import lru_cache
+from typing import Any
 from urllib.parse import urlsplit
 
 from flask import Flask, current_app, request
@@ -17,7 +19,7 @@ from data.store import ApiKeys
 
 REMEMBER_S = 5.0
 REMEMBERED_KEYS = 10_000
-PROXY_HEADERS = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP")
+PROXY_HEADERS = ("HTTP_FORWARDED", "HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_HOST", "HTTP_X_REAL_IP")
 RANK = {"read": 0, "ingest": 1, "admin": 2}
 _EXTENSION = "watchnext_auth"
 
@@ -59,28 +61,37 @@ class Gatekeeper:
         self._roles[secret] = (now + REMEMBER_S, role)
         return role
 
+    def refusal(self, role: str, environ: Mapping[str, Any]) -> Problem | None:
+        """Problem 401 or 403 for a request, by its WSGI environment, that may not do what `role` may. Raises as
+        `role_of`."""
+        if self.no_keys():
+            if _comes_from_this_machine(environ):
+                return None
+            return Problem(
+                403,
+                "loopback_only",
+                "no API key is configured, so only loopback is answered; see `watchnext keys create`",
+            )
+        scheme, _, secret = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
+        held = self.role_of(secret.strip()) if scheme.lower() == "bearer" and secret else None
+        if held is None:
+            return Problem(401, "unauthenticated", "send Authorization: Bearer KEY", {"WWW-Authenticate": "Bearer"})
+        if RANK[held] < RANK[role]:
+            return Problem(403, "forbidden", f"this needs a key of role {role}; this one is of role {held}")
+        return None
 
-def install(app: Flask, keys: ApiKeys) -> None:
-    app.extensions[_EXTENSION] = Gatekeeper(keys)
+
+def install(app: Flask, keys: ApiKeys) -> Gatekeeper:
+    gatekeeper = app.extensions[_EXTENSION] = Gatekeeper(keys)
+    return gatekeeper
 
 
 def require_role(role: str) -> None:
     """Raises Problem 401 or 403 unless this request may do what `role` may."""
     gatekeeper: Gatekeeper = current_app.extensions[_EXTENSION]
-    if gatekeeper.no_keys():
-        if not _comes_from_this_machine():
-            raise Problem(
-                403,
-                "loopback_only",
-                "no API key is configured, so only loopback is answered; see `watchnext keys create`",
-            )
-        return
-    scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
-    held = gatekeeper.role_of(secret.strip()) if scheme.lower() == "bearer" and secret else None
-    if held is None:
-        raise Problem(401, "unauthenticated", "send Authorization: Bearer KEY", {"WWW-Authenticate": "Bearer"})
-    if RANK[held] < RANK[role]:
-        raise Problem(403, "forbidden", f"this needs a key of role {role}; this one is of role {held}")
+    refusal = gatekeeper.refusal(role, request.environ)
+    if refusal is not None:
+        raise refusal
 
 
 @lru_cache(1_024)
@@ -94,17 +105,20 @@ def is_loopback(address: str) -> bool:
         return False
 
 
-def _comes_from_this_machine() -> bool:
+def _comes_from_this_machine(environ: Mapping[str, Any]) -> bool:
     """Whether a request was sent by a program here, and not passed on by a proxy or sent by a page from elsewhere."""
-    passed_on = any(name in request.headers for name in PROXY_HEADERS)
-    if passed_on or not is_loopback(request.remote_addr or "") or not _names_loopback(request.host):
+    host = environ.get("HTTP_HOST") or environ["SERVER_NAME"]
+    if any(map(environ.__contains__, PROXY_HEADERS)) or not _names_loopback(host):
         return False
-    if request.method in ("GET", "HEAD", "OPTIONS"):
+    if not is_loopback(environ.get("REMOTE_ADDR") or ""):
+        return False
+    if environ["REQUEST_METHOD"] in ("GET", "HEAD", "OPTIONS"):
         return True
-    origin = request.headers.get("Origin")
+    origin = environ.get("HTTP_ORIGIN")
     return origin is None or _names_loopback(urlsplit(origin).netloc)
 
 
+@lru_cache(1_024)
 def _names_loopback(host: str) -> bool:
     # A page from elsewhere could point its own name at 127.0.0.1; a loopback service is asked by a loopback name.
     name = host.rsplit(":", 1)[0] if not host.endswith("]") else host

@@ -66,7 +66,6 @@ def operation(
     query: type[BaseModel] | None = None,
     body: type[BaseModel] | None = None,
     status: int = 200,
-    ready: Callable[..., Response | None] | None = None,
     content: Sequence[str] = (),
     content_description: str = "",
     problems: Mapping[int, Sequence[str]] | None = None,
@@ -78,7 +77,6 @@ def operation(
     """Registers a handler. It gets the path parameters and, validated, `query` or `body`; it returns the answer, or
     (answer, headers), or a response where that is made piece by piece.
 
-    ready: is asked first, with the path parameters; where it has an answer, that is given.
     idempotent: a repeated `Idempotency-Key` gives the first answer again.
     max_file_bytes: of an operation that takes a file, too, which its handler gets as `upload` (bytes, or None).
     content: media types of a body other than JSON, such as `video/*`, which the handler reads from the request; where
@@ -101,8 +99,6 @@ def operation(
                 if len(value) > 200:
                     detail = f"{parameter} is longer than 200 characters"
                     raise Problem(422, "invalid_request", detail, field=parameter)
-            if ready is not None and (answer := ready(**parameters)) is not None:
-                return answer
             if query is not None:
                 parameters["query"] = _validated(query, _values(query, request.args))
             elif request.args and max_file_bytes is None:

@@ -1,7 +1,8 @@
 """Back-pressure: so many requests are worked on at a time, so many more wait a little, and the others are told at once
 to come again. What has begun is then answered in time, and the queue does not grow.
 
-What takes long without working - a file that is sent or received - and what watches the service pass by.
+What takes long without working - a file that is sent or received - and what watches the service pass by; so does a list
+that is ready (`shortcut`), which takes less than a refusal.
 """
 
 import threading

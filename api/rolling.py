@@ -9,13 +9,16 @@ import itertools
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
-from flask import Flask, Response
+from flask import Flask
 from granian.server.mp import MPServer
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse
 
 #: Where processes say that they are ready, and are told to close their connections: a file each, named by the process.
 FOLDER_VARIABLE = "SERVER_PROCESSES_FOLDER"
@@ -64,11 +67,18 @@ def install(app: Flask) -> None:
     closing = threading.Event()
     answers = itertools.count(1)
 
-    @app.after_request
-    def close(response: Response) -> Response:
-        if closing.is_set() or next(answers) % ANSWERS_OF_A_CONNECTION == 0:
-            response.headers["Connection"] = "close"
-        return response
+    application = app.wsgi_app
+
+    def closing_some(environ: dict[str, Any], start_response: "StartResponse") -> Iterable[bytes]:
+        if not closing.is_set() and next(answers) % ANSWERS_OF_A_CONNECTION:
+            return application(environ, start_response)
+
+        def start(status: str, headers: list[tuple[str, str]], *error: Any) -> Any:
+            return start_response(status, [*headers, ("Connection", "close")], *error)
+
+        return application(environ, start)
+
+    app.wsgi_app = closing_some  # type: ignore[method-assign]
 
     def watch() -> None:
         while not _told_to_close(folder, os.getpid()).exists():

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from flask import Blueprint, Response, g, request
+from flask import Blueprint, g, request
 
 from api.operations import operation
 from api.routes import DEADLINE, asked_budget, service
@@ -20,11 +20,6 @@ from api.service import as_request
 blueprint = Blueprint("recommendations", __name__, url_prefix="/v1")
 
 
-def _ready_recommendations(user_id: str) -> Response | None:
-    found = service().ready_answer(user_id, request.query_string, g.request_id)
-    return None if found is None else Response(found, content_type="application/json")
-
-
 @operation(
     blueprint,
     "GET",
@@ -33,7 +28,6 @@ def _ready_recommendations(user_id: str) -> Response | None:
     query=RecommendationQuery,
     answer=RecommendationAnswer,
     headers=(DEADLINE,),
-    ready=_ready_recommendations,
 )
 def get_recommendations(user_id: str, query: RecommendationQuery) -> dict[str, Any]:
     """A page of recommendations for a viewer; an unknown viewer gets a good list too."""

@@ -1,5 +1,6 @@
 """Answers out of the memory of a process: the same list without work, and never a list that is no longer right."""
 
+import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -53,6 +54,45 @@ def test_the_same_question_has_the_same_answer_out_of_memory(two: tuple[FlaskCli
     assert ask(client, user="u1")["cache"] == "off"
     third = client.get("/v1/users/u0/recommendations", headers={"X-Request-ID": 'a"b\\c'})
     assert third.json["request_id"] == third.headers["X-Request-ID"] == 'a"b\\c'
+
+
+def test_an_answer_out_of_memory_looks_like_any_other_to_front_ends_and_to_who_watches(
+    two: tuple[FlaskClient, FlaskClient],
+) -> None:
+    client, _ = two
+    path, counted = (
+        "/v1/users/zoë %2F x/recommendations",
+        r"GET.*route=\"/v1/users/<path:user_id>/recommendations\".*200",
+    )
+
+    def requests() -> float:
+        found = re.search(rf"http_request_seconds_count{{.*{counted}.*}} (.+)", client.get("/metrics").text)
+        return float(found[1]) if found else 0.0
+
+    before = requests()
+    made, ready = client.get(path), client.get(path)
+    assert (made.json["cache"], ready.json["cache"]) == ("off", "hit")
+    assert made.json["user_id"] == ready.json["user_id"]
+    assert set(made.headers.keys()) == set(ready.headers.keys())
+    other = ("X-Request-ID", "Content-Length")
+    assert all(made.headers[name] == ready.headers[name] for name in set(made.headers.keys()) if name not in other)
+    assert requests() == before + 2
+    assert (client.head(path).status_code, client.head(path).data) == (200, b"")
+
+
+def test_an_answer_out_of_memory_is_for_those_who_may_have_it(make_app: Callable[..., Flask], store: Store) -> None:
+    client = make_app(exposures=UNSEEN, redis_url="redis://127.0.0.1:1").test_client()
+    path = "/v1/users/u0/recommendations"
+    assert [client.get(path).json["cache"] for _ in range(2)] == ["off", "hit"]
+    assert client.get(path, environ_overrides={"REMOTE_ADDR": "192.0.2.7"}).status_code == 403
+    assert client.get(path, headers={"X-Forwarded-For": "192.0.2.7"}).status_code == 403
+    assert client.get(path, headers={"Host": "rebound.example"}).status_code == 403
+    _, secret = store.keys.create("front end", "read")
+    closed = make_app(exposures=UNSEEN, redis_url="redis://127.0.0.1:1").test_client()
+    mine = {"Authorization": f"Bearer {secret}"}
+    assert [closed.get(path, headers=mine).json["cache"] for _ in range(2)] == ["off", "hit"]
+    assert closed.get(path).status_code == 401
+    assert closed.get(path, headers={"Authorization": "Bearer wrong"}).status_code == 401
 
 
 def test_whatever_the_viewer_does_in_another_process_counts_at_once(two: tuple[FlaskClient, FlaskClient]) -> None:
