@@ -35,10 +35,11 @@ def create_app(settings: Settings | None = None) -> Flask:
     gatekeeper = auth.install(app, store.keys)
     _install_request_ids(app)
     server = settings.server
-    pressure.install(app, pressure.Gate(server.threads, server.waiting, server.wait_ms / 1000))
+    gate = pressure.Gate(server.threads, server.waiting, server.wait_ms / 1000)
+    pressure.install(app, gate)
     for room in (recommendations, lists, search, events, videos, viewers, maintenance, health, storefront, docs):
         app.register_blueprint(room.blueprint)
-    app.wsgi_app = Shortcut(app.wsgi_app, service, gatekeeper)  # type: ignore[method-assign]
+    app.wsgi_app = Shortcut(app.wsgi_app, service, gatekeeper, gate)  # type: ignore[method-assign]
     return app
 
 

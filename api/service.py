@@ -32,7 +32,8 @@ from api.histories import HistoryCache
 from api.home_page import HomePages
 from api.idempotency import Idempotency
 from api.maintenance import Maintenance
-from api.ready import ReadyAnswer, ReadyAnswers
+from api.ready import KIND as ANSWER
+from api.ready import ReadyAnswer, ReadyAnswers, SharedAnswers
 from api.renewal import Renewal
 from api.schemas.lists import NextQuery
 from api.schemas.recommendations import RecommendationQuery, RecommendationRequest, SimilarQuery, WhyQuery
@@ -81,6 +82,7 @@ class Service:
         self.maintenance = Maintenance(settings, home)
 
         self.ready = ReadyAnswers(settings.cache.process_mb if settings.cache.enabled else 0)
+        self.shared = SharedAnswers(self.cache, settings.cache.shared_answers)
         self._renewal = Renewal(self._make_candidates)
         self._parts = Parts(
             self.store,
@@ -112,7 +114,8 @@ class Service:
         answer = Answer(self._parts, user_id, asked, request_id, budget or self.budget())
         with self.batches.others_first():
             given = self._given(answer)
-        if question is not None and self.ready.is_on and answer.is_whole and asked.cursor is None:
+        keeps = self.ready.is_on or self.shared.is_on
+        if question is not None and keeps and answer.is_whole and asked.cursor is None:
             self._keep_ready(user_id, question, answer, given)
         return given
 
@@ -132,11 +135,23 @@ class Service:
         return given
 
     def ready_answer(self, user_id: str, question: bytes, request_id: str) -> bytes | None:
-        """The JSON of a list that was given to the same question, where it is the same list still."""
+        """The JSON of a list that this process gave to the same question, where it is the same list still."""
         started = time.perf_counter()
         found = self.ready.get(user_id, question)
+        return None if found is None else self._given_again(found, user_id, request_id, started)
+
+    def shared_answer(self, user_id: str, question: bytes, request_id: str) -> bytes | None:
+        """The same of a list that any process gave."""
+        started = time.perf_counter()
+        found = self.shared.get(self.engines.current().fingerprint, user_id, question)
         if found is None:
             return None
+        given = self._given_again(found, user_id, request_id, started)
+        if given is not None:
+            self.ready.put(user_id, question, found)
+        return given
+
+    def _given_again(self, found: ReadyAnswer, user_id: str, request_id: str, started: float) -> bytes | None:
         world, now = self.engines.current().fingerprint, time.time()
         try:
             state = self.store.state_for(user_id)
@@ -162,7 +177,7 @@ class Service:
         releases = [manifest["id"] for manifest in Releases(self.home.releases).list()]
         settings_id = self.engines.current().settings_id
         worlds = [f"{release}:{settings_id}" for release in releases]
-        keys = [key_of(CANDIDATES, world, user_id) for world in worlds]
+        keys = [key_of(kind, world, user_id) for kind in (CANDIDATES, ANSWER) for world in worlds]
         dropped = [self.cache.drop(key) for key in (*keys, key_of(HISTORY, "any", user_id))]
         return all(dropped)
 
@@ -182,6 +197,7 @@ class Service:
             fallback=given["fallback"],
         )
         self.ready.put(user_id, question, ready)
+        self.shared.put(user_id, question, ready)
 
     def _make_candidates(self, user_id: str, asked: RecommendationRequest) -> None:
         Answer(self._parts, user_id, asked, "", self.budget()).make_candidates()

@@ -74,6 +74,9 @@ class CacheSettings(BaseModel):
     process_mb: float = Field(
         default=64.0, ge=0, description="memory of each server process for answers that are ready; 0: none"
     )
+    shared_answers: bool = Field(
+        default=True, description="the last answer to each viewer is kept in Redis, too, for all processes"
+    )
 
 
 class SearchSettings(BaseModel):

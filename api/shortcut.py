@@ -1,8 +1,8 @@
 """Lists that are ready, given before Flask: to find the route and to make requests and responses takes several times as
 long as such an answer.
 
-All that is not as simple goes through, errors too: here a request has its answer, or nothing has happened to it. An
-answer from here takes less time than a refusal, so it needs no place among those that are worked on.
+All that is not as simple goes through, errors too. An answer out of memory takes less time than a refusal, so it needs
+no place among those that are worked on.
 """
 
 import logging
@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from api.auth import Gatekeeper
+from api.errors import Problem
+from api.pressure import HAS_PLACE, Gate
 from api.request_ids import request_id_of
 from api.service import Service
 
@@ -26,39 +28,49 @@ _BEFORE, _AFTER = ROUTE.split("<path:user_id>")
 class Shortcut:
     """WSGI around an application."""
 
-    def __init__(self, application: "WSGIApplication", service: Service, gatekeeper: Gatekeeper) -> None:
+    def __init__(self, application: "WSGIApplication", service: Service, gatekeeper: Gatekeeper, gate: Gate) -> None:
         self._application = application
         self._service = service
         self._gatekeeper = gatekeeper
+        self._gate = gate
 
     def __call__(self, environ: dict[str, Any], start_response: "StartResponse") -> Iterable[bytes]:
         started = time.perf_counter()
-        request_id = request_id_of(environ)
-        try:
-            body = self._ready_list(environ, request_id)
-        except Exception:
-            log.exception("request %s: a ready list cannot be given", request_id)
-            body = None
-        if body is None:
+        viewer = self._asked_viewer(environ)
+        if viewer is None:
             return self._application(environ, start_response)
-        headers = [
-            ("Content-Type", "application/json"),
-            ("Content-Length", str(len(body))),
-            ("X-Request-ID", request_id),
-            ("X-Content-Type-Options", "nosniff"),
-        ]
-        start_response("200 OK", headers)
-        self._service.telemetry.answered(ROUTE, "GET", 200, time.perf_counter() - started)
-        return [body]
+        question, request_id = environ["QUERY_STRING"].encode("latin-1"), request_id_of(environ)
 
-    def _ready_list(self, environ: dict[str, Any], request_id: str) -> bytes | None:
+        def given(body: bytes) -> Iterable[bytes]:
+            headers = [
+                ("Content-Type", "application/json"),
+                ("Content-Length", str(len(body))),
+                ("X-Request-ID", request_id),
+                ("X-Content-Type-Options", "nosniff"),
+            ]
+            start_response("200 OK", headers)
+            self._service.telemetry.answered(ROUTE, "GET", 200, time.perf_counter() - started)
+            return [body]
+
+        body = self._service.ready_answer(viewer, question, request_id)
+        if body is not None:
+            return given(body)
+        environ[HAS_PLACE] = self._gate.enter()
+        if not environ[HAS_PLACE]:
+            return self._application(environ, start_response)
+        try:
+            body = self._service.shared_answer(viewer, question, request_id)
+            return self._application(environ, start_response) if body is None else given(body)
+        finally:
+            self._gate.leave()
+
+    def _asked_viewer(self, environ: dict[str, Any]) -> str | None:
+        """Whose list a request asks for, where it does and may."""
         path: str = environ["PATH_INFO"]
         if environ["REQUEST_METHOD"] != "GET" or not (path.startswith(_BEFORE) and path.endswith(_AFTER)):
             return None
         try:
-            user_id = path[len(_BEFORE) : -len(_AFTER)].encode("latin-1").decode()
-        except UnicodeDecodeError:
+            viewer = path[len(_BEFORE) : -len(_AFTER)].encode("latin-1").decode()
+            return viewer if self._gatekeeper.refusal("read", environ) is None else None
+        except (UnicodeDecodeError, Problem):
             return None
-        if self._gatekeeper.refusal("read", environ) is not None:
-            return None
-        return self._service.ready_answer(user_id, environ["QUERY_STRING"].encode("latin-1"), request_id)

@@ -6,7 +6,8 @@ ranker, diversity, reasons. In the same run stand the floors, under the same ser
 Flask route that returns a constant body of the same size, and one that returns the bytes of one Redis GET.
 
     warm         as it comes, after all viewers have been asked for
-    warm_redis   the same without the memory of the processes: every list from candidates in Redis
+    warm_redis   the same without the memory of the processes: every list out of Redis
+    candidates   the same without ready lists in Redis: every list from the candidates there
     cold         no cache at all: every list is made
     redis_down   as it comes, but with a Redis that takes connections and answers nothing
     swap         as it comes, while another release is published every second
@@ -103,13 +104,14 @@ def measure(
         ways: dict[str, Callable[[], dict[str, Any]]] = {
             "warm": served,
             "warm_redis": lambda: served(WATCHNEXT_CACHE__PROCESS_MB="0"),
+            "candidates": lambda: served(WATCHNEXT_CACHE__PROCESS_MB="0", WATCHNEXT_CACHE__SHARED_ANSWERS="false"),
             "cold": lambda: served(WATCHNEXT_CACHE__ENABLED="false", warm=False),
             "redis_down": lambda: served(WATCHNEXT_REDIS_URL=silent),
             "swap": lambda: served(_publishing),
             "refresh": lambda: served(_refreshing),
         }
         phases = {name: _told(name, way()) for name, way in ways.items() if only is None or name in only}
-    for name, of in (("warm", "constant"), ("warm_redis", "one_get")):
+    for name, of in (("warm", "constant"), ("warm_redis", "one_get"), ("candidates", "one_get")):
         if name not in phases:
             continue
         phases[name] |= {"ratio": phases[name]["req_s"] / floors[of]["req_s"], "of": of}

@@ -15,6 +15,7 @@ from flask.testing import FlaskClient
 
 from api.candidates import HEAD_BYTES
 from api.embedded_redis import embedded_redis, socket_path
+from api.ready import MOST_BYTES
 from data.home import Home
 from data.schema import Event, EventType
 from data.store import EventLog, Store
@@ -83,8 +84,13 @@ def test_a_release_never_reads_the_candidates_of_another(cached: FlaskClient, wo
 def test_every_key_has_a_bounded_size_and_a_ttl_with_jitter(cached: FlaskClient, bare_redis: redis.Redis) -> None:
     for viewer in range(20):
         cached.get(f"/v1/users/u{viewer}/recommendations")
-    kept = {kind: list(bare_redis.scan_iter(f"wn:*:{kind}:" + "[0-9a-f]" * 32)) for kind in ("candidates", "history")}
-    assert {kind: len(keys) for kind, keys in kept.items()} == {"candidates": 20, "history": 20}
+        cached.get(f"/v1/users/u{viewer}/recommendations", query_string={"limit": 50, "include": "reasons"})
+        cached.get(f"/v1/users/u{viewer}/recommendations", query_string={"limit": 100})
+    kinds = ("candidates", "history", "answer")
+    kept = {kind: list(bare_redis.scan_iter(f"wn:*:{kind}:" + "[0-9a-f]" * 32)) for kind in kinds}
+    assert {kind: len(keys) for kind, keys in kept.items()} == dict.fromkeys(kinds, 20)
+    assert all(bare_redis.strlen(key) <= MOST_BYTES for key in kept["answer"])
+    assert all(0 < bare_redis.pttl(key) <= 300_000 for key in kept["answer"])
     most = HEAD_BYTES + 12 * 500 + (4 + 2 * len(FEATURES)) * 150
     assert all(bare_redis.strlen(key) <= most for key in kept["candidates"])
     ttls = {bare_redis.pttl(key) for key in kept["candidates"]}

@@ -2,10 +2,11 @@
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import redis
 from flask import Flask
 from flask.testing import FlaskClient
 
@@ -113,6 +114,77 @@ def test_a_takedown_in_another_process_counts_at_once_and_so_does_its_end(
     assert before[0] not in ids(ask(here))
     there.post(f"/v1/videos/{before[0]}/unhide")
     assert ids(ask(here)) == before
+
+
+@pytest.fixture
+def sharing(
+    make_app: Callable[..., Flask], redis_server: str
+) -> Iterator[tuple[FlaskClient, FlaskClient, redis.Redis]]:
+    """Two processes with a Redis and without memory, and a way to look into it."""
+    with redis.Redis.from_url(redis_server) as seen:
+        seen.flushall()
+        settings = {"exposures": UNSEEN, "redis_url": redis_server, "cache": {"process_mb": 0}}
+        yield *(make_app(**settings).test_client() for _ in range(2)), seen
+
+
+def leave_only_answers(seen: redis.Redis) -> None:
+    seen.delete(*(key for key in seen.scan_iter("*") if b":answer:" not in key))
+
+
+def test_what_one_process_has_answered_another_answers_without_work(
+    sharing: tuple[FlaskClient, FlaskClient, redis.Redis],
+) -> None:
+    here, there, seen = sharing
+    made = ask(here, limit=7)
+    leave_only_answers(seen)
+    given = ask(there, limit=7)
+    assert (made["cache"], given["cache"]) == ("miss", "hit")
+    assert (given["user_id"], given["items"], given["cursor"]) == ("u0", made["items"], made["cursor"])
+    assert given["request_id"] != made["request_id"]
+    assert given["release"].keys() == made["release"].keys()
+    assert ask(there, limit=6)["cache"] == "miss", "another question is another one"
+    leave_only_answers(seen)
+    assert ask(there, user="u3", limit=7)["cache"] == "miss"
+    assert list(map(ids, (ask(here, limit=7), ask(there, limit=7)))) == [ids(made)] * 2
+
+
+def test_what_another_process_has_answered_is_not_given_when_it_is_no_longer_right(
+    sharing: tuple[FlaskClient, FlaskClient, redis.Redis],
+) -> None:
+    here, there, _ = sharing
+    first, second = ids(ask(here))[:2]
+    event = {"event_id": "x", "user_id": "u0", "video_id": first, "type": "not_interested", "occurred_at": 1.75e9}
+    here.post("/v1/events", json={"events": [event]})
+    assert first not in ids(ask(there))
+    here.post(f"/v1/videos/{second}/hide")
+    assert second not in ids(ask(there))
+    here.post(f"/v1/videos/{second}/unhide")
+    assert second in ids(ask(there))
+
+
+@pytest.mark.parametrize("damage", [lambda _: b"", lambda value: value[:-9], lambda value: value[:-9] + b"x" * 9])
+def test_a_damaged_answer_is_passed_over(
+    sharing: tuple[FlaskClient, FlaskClient, redis.Redis], damage: Callable[[bytes], bytes]
+) -> None:
+    here, there, seen = sharing
+    made = ask(here)
+    leave_only_answers(seen)
+    (key,) = seen.scan_iter("*")
+    value = seen.get(key)
+    assert isinstance(value, bytes)
+    seen.set(key, damage(value))
+    again = ask(there)
+    assert (again["cache"], again["items"]) == ("miss", made["items"])
+
+
+def test_answers_are_not_shared_where_that_is_not_wanted(make_app: Callable[..., Flask], redis_server: str) -> None:
+    alone = make_app(exposures=UNSEEN, redis_url=redis_server, cache={"process_mb": 0, "shared_answers": False})
+    with redis.Redis.from_url(redis_server) as seen:
+        seen.flushall()
+        client = alone.test_client()
+        assert [ask(client)["cache"] for _ in range(2)] == ["miss", "hit"]
+        assert list(seen.scan_iter("*:candidates:*"))
+        assert not list(seen.scan_iter("*:answer:*"))
 
 
 def test_impressions_in_another_process_count_for_fatigue(
