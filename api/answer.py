@@ -5,11 +5,9 @@ of the viewer, or as for a stranger; without time it leaves out; and it says so.
 """
 
 import logging
-import threading
 import time
 import zlib
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
@@ -25,6 +23,7 @@ from api.gauges import LiveGauges
 from api.histories import HistoryCache
 from api.packing import by_column, by_number, pack_snapshot, unpack_snapshot
 from api.schemas.recommendations import RecommendationRequest
+from api.turns import Turns
 from data.schema import EventType
 from data.signals import type_codes
 from data.store import Store, ViewerState
@@ -42,7 +41,6 @@ from recommender.profile import Profile, nobody
 log = logging.getLogger(__name__)
 
 SEED_LASTS_S = 600.0
-LONGEST_TURN_S = 0.5
 NOTHING_SHOWN = (np.zeros(0, np.int64), np.zeros(0, np.int64))
 NOTHING_KNOWN = NumberedHistory(np.zeros(0, np.int64), np.zeros(0, np.int8), np.zeros(0), np.zeros(0))
 NO_REASONS = (Reasons.name,)
@@ -88,9 +86,7 @@ class Parts:
     engines: EngineKeeper
     exposures: ExposureLog
     gauges: LiveGauges
-    #: Held by the one request that computes. Several at once in one interpreter take longer than one after the other:
-    #: they hand the interpreter to and fro with every array that NumPy works on.
-    making: threading.Lock
+    turns: Turns
     #: Has the candidates of a viewer made anew beside the requests, as this request would have made them.
     renew: Callable[[str, RecommendationRequest], None]
 
@@ -107,7 +103,7 @@ class Answer:
         self._exposures = parts.exposures
         self._gauges = parts.gauges
         self._renew = parts.renew
-        self._making = parts.making
+        self._turns = parts.turns
         self._budget = budget
         self._user_id = user_id
         self._asked = asked
@@ -142,7 +138,7 @@ class Answer:
         profile = self._known_profile() if with_history else NOBODY
         shown_before, showings = self._showings()
         query = replace(self._question, profile=profile, shown=shown_before, showings=showings)
-        with self._turn():
+        with self._turns.take(self._budget.left_ms / 1000):
             eligible = self._engine.pipeline.eligible(query)
             rest = self._engine.allowed(query, ranked, eligible)
             if self._is_usual():
@@ -182,16 +178,6 @@ class Answer:
             "cache": self._cache_state,
             "timings_ms": self._timings(),
         }
-
-    @contextmanager
-    def _turn(self) -> Iterator[None]:
-        """Computes alone, unless somebody who has the turn does not come to an end."""
-        mine = self._making.acquire(timeout=min(self._budget.left_ms / 1000, LONGEST_TURN_S))
-        try:
-            yield
-        finally:
-            if mine:
-                self._making.release()
 
     # ---- What is known of the viewer -----------------------------------------------------------------------
 
@@ -335,7 +321,7 @@ class Answer:
         version = self._engine.view.version
         limit = max(self._question.limit, self._engine.settings.pipeline.reserve)
         query = replace(self._question, profile=self._known_profile(), limit=limit)
-        with self._turn():
+        with self._turns.take(self._budget.left_ms / 1000):
             ranked, trace = self._engine.rank(query)
         self._gauges.asked(self._engine, query)
         self._trace.timings_ms |= trace.timings_ms

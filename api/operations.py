@@ -21,6 +21,7 @@ from data.schema import first_error
 
 Role = Literal["read", "ingest", "admin"]
 Handler = TypeVar("Handler", bound=Callable[..., Any])
+Model = TypeVar("Model", bound=BaseModel)
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ def operation(
                     detail = f"{parameter} is longer than 200 characters"
                     raise Problem(422, "invalid_request", detail, field=parameter)
             if query is not None:
-                parameters["query"] = _validated(query, _values(query, request.args))
+                parameters["query"] = query_of(query, request.args)
             elif request.args and max_file_bytes is None:
                 unknown = next(iter(request.args))
                 raise Problem(422, "invalid_request", f"{unknown}: nothing is asked in the query here", field=unknown)
@@ -163,7 +164,16 @@ def operation(
 
 
 def json_response(value: object, status: int = 200) -> Response:
-    return Response(orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY), status, content_type="application/json")
+    return Response(json_of(value), status, content_type="application/json")
+
+
+def json_of(value: object) -> bytes:
+    return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def query_of(model: type[Model], args: MultiDict[str, str]) -> Model:
+    """What is asked in the query of a URL. Raises Problem 422."""
+    return _validated(model, _values(model, args))
 
 
 def _values(model: type[BaseModel], source: MultiDict[str, str]) -> dict[str, Any]:
@@ -223,7 +233,7 @@ def _unsupported(kinds: Sequence[str]) -> Problem:
     return Problem(415, "unsupported_media_type", f"send a body with Content-Type: {' or '.join(kinds)}")
 
 
-def _validated(model: type[BaseModel], values: Any) -> BaseModel:
+def _validated(model: type[Model], values: Any) -> Model:
     try:
         return model.model_validate(values)
     except ValidationError as error:

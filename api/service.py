@@ -7,7 +7,6 @@ is in `answer`. Knows nothing of Flask.
 import logging
 import math
 import random
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -40,6 +39,7 @@ from api.schemas.recommendations import RecommendationQuery, RecommendationReque
 from api.searching import Searching
 from api.settings import Settings
 from api.telemetry import Telemetry
+from api.turns import Turns
 from api.uploads import MediaUploads
 from api.viewers import Viewers
 from data.home import Home
@@ -84,6 +84,7 @@ class Service:
         self.ready = ReadyAnswers(settings.cache.process_mb if settings.cache.enabled else 0)
         self.shared = SharedAnswers(self.cache, settings.cache.shared_answers)
         self._renewal = Renewal(self._make_candidates)
+        self.turns = Turns()
         self._parts = Parts(
             self.store,
             CandidateCache(self.cache, settings.cache),
@@ -91,7 +92,7 @@ class Service:
             self.engines,
             self.exposures,
             self.gauges,
-            threading.Lock(),
+            self.turns,
             self._renewal.ask,
         )
         no_cache = Cache(None, settings.cache, self.telemetry)

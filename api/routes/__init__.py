@@ -1,5 +1,8 @@
 """The routes under /v1, a blueprint for each noun. They translate HTTP; `api.service` does the work."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from flask import current_app, request
 
 from api.budget import Budget
@@ -7,6 +10,7 @@ from api.errors import Problem
 from api.service import Service
 
 DEADLINE = "X-Deadline-Ms"
+_DEADLINE = "HTTP_X_DEADLINE_MS"
 
 
 def service() -> Service:
@@ -17,11 +21,16 @@ def service() -> Service:
 
 def asked_budget() -> Budget:
     """The time that this request may take. Raises Problem 422."""
-    given = request.headers.get(DEADLINE)
+    return budget_of(service(), request.environ)
+
+
+def budget_of(service: Service, environ: Mapping[str, Any]) -> Budget:
+    """The time that a request may take, by its WSGI environment. Raises Problem 422."""
+    given = environ.get(_DEADLINE)
     if given is None:
-        return service().budget()
+        return service.budget()
     if not (given.isascii() and given.isdigit() and 1 <= int(given[:9]) <= 60_000 and len(given) < 9):
         raise Problem(
             422, "invalid_request", f"{DEADLINE} is a whole number of milliseconds, 1 to 60000", field=DEADLINE
         )
-    return service().budget(float(given))
+    return service.budget(float(given))
