@@ -76,6 +76,11 @@ def _recommended_of(cache: str, fallback: str | None, degraded: bool) -> Counter
 
 
 @cache
+def _exposures_of(outcome: str) -> Counter:
+    return _EXPOSURES.labels(outcome)
+
+
+@cache
 def _stage_of(stage: str) -> Histogram:
     return _STAGES.labels(stage)
 
@@ -114,7 +119,7 @@ class Telemetry:
             _EVENTS.labels(outcome).inc(number)
 
     def exposed(self, outcome: Literal["kept", "dropped"], number: int) -> None:
-        _EXPOSURES.labels(outcome).inc(number)
+        _exposures_of(outcome).inc(number)
 
     def measured(self, found: Measured, ages_s: Mapping[str, float], crossed: Mapping[str, bool]) -> None:
         _RECALL.set(math.nan if found.recall is None else found.recall)

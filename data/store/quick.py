@@ -4,8 +4,9 @@ A database that is away is not asked again by every request: for a moment the ot
 never older than the question.
 """
 
-import queue
+import contextlib
 import time
+from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,7 +25,8 @@ class QuickReader:
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
         self._is_sqlite = engine.dialect.name == "sqlite"
-        self._idle: queue.LifoQueue[Any] = queue.LifoQueue()
+        # Its methods need no lock of their own.
+        self._idle: deque[Any] = deque()
         self._rests_until = 0.0
 
     def rows(self, question: str, values: Sequence[object]) -> list[Any]:
@@ -51,13 +53,14 @@ class QuickReader:
         return [orjson.loads(column) for column in self.rows(together, values)[0]]
 
     def close(self) -> None:
-        while not self._idle.empty():
-            self._idle.get_nowait().close()
+        with contextlib.suppress(IndexError):
+            while True:
+                self._idle.pop().close()
 
     def _asked(self, question: str, values: Sequence[object]) -> list[Any]:
         try:
-            connection = self._idle.get_nowait()
-        except queue.Empty:
+            connection = self._idle.pop()
+        except IndexError:
             return self._asked_of(self._open(), question, values)
         try:
             return self._asked_of(connection, question, values)
@@ -72,7 +75,7 @@ class QuickReader:
         except BaseException:
             connection.close()
             raise
-        self._idle.put_nowait(connection)
+        self._idle.append(connection)
         return found
 
     def _open(self) -> Any:
