@@ -47,7 +47,7 @@ def _install_request_ids(app: Flask) -> None:
     @app.before_request
     def begin() -> None:
         g.request_id = request_id_of(request.environ)
-        g.started = time.perf_counter()
+        g.started = request.environ.get(pressure.CAME_AT) or time.perf_counter()
         for name, value in (request.view_args or {}).items():
             if any(character < " " for character in value):
                 raise Problem(422, "invalid_request", f"{name} holds control characters", field=name)

@@ -14,9 +14,9 @@ from api.errors import Problem
 #: Endpoints that pass by, for one of the two reasons.
 PASSING = frozenset({"health.healthz", "health.readyz", "health.metrics", "storefront.media", "videos.put_media"})
 RETRY_AFTER_S = 1
-#: In the WSGI environment of a request that came to the gate before Flask: whether it was let in. Who let it in lets it
-#: out again.
-HAS_PLACE = "watchnext.has_place"
+#: In the WSGI environment of a request that came to the gate before Flask: whether it was let in, by whoever lets it out
+#: again, and when it came (`time.perf_counter`).
+HAS_PLACE, CAME_AT = "watchnext.has_place", "watchnext.came_at"
 
 
 class Gate:

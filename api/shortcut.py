@@ -17,7 +17,7 @@ from werkzeug.datastructures import MultiDict
 from api.auth import Gatekeeper
 from api.errors import Problem
 from api.operations import json_of, query_of
-from api.pressure import HAS_PLACE, Gate
+from api.pressure import CAME_AT, HAS_PLACE, Gate
 from api.request_ids import request_id_of
 from api.routes import budget_of
 from api.schemas.recommendations import RecommendationQuery
@@ -63,7 +63,7 @@ class Shortcut:
         body = self._service.ready_answer(viewer, question, request_id)
         if body is not None:
             return given(body)
-        environ[HAS_PLACE] = self._gate.enter()
+        environ[CAME_AT], environ[HAS_PLACE] = started, self._gate.enter()
         if not environ[HAS_PLACE]:
             return self._application(environ, start_response)
         try:

@@ -1,6 +1,7 @@
 """Back-pressure: one works, one waits, the others are told at once; what is ready needs no place."""
 
 import io
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from api.settings import load_settings
 from data.home import Home
 
 PATH = "/v1/users/{}/recommendations"
+WAIT_S = 0.5
 
 
 class SlowBody(io.BytesIO):
@@ -29,6 +31,12 @@ class SlowBody(io.BytesIO):
         self.begun.set()
         assert self.goes_on.wait(30)
         return super().readinto(buffer)
+
+
+def seconds_to_answer(app: Flask) -> float:
+    """Of all lists that a GET was given."""
+    counted = r'http_request_seconds_sum\{method="GET",route="/v1/users/.*/recommendations",status="200"\} (.+)'
+    return sum(map(float, re.findall(counted, app.test_client().get("/metrics").text)))
 
 
 @pytest.fixture
@@ -50,6 +58,7 @@ def test_one_works_one_waits_and_more_are_told_at_once_to_come_again(
     narrow: Flask, ask: Callable[[str], "Future[TestResponse]"]
 ) -> None:
     assert ask("u9").result(30).status_code == 200
+    before = seconds_to_answer(narrow)
     body = SlowBody(b"{}")
     with ThreadPoolExecutor(1) as thread:
         slow = thread.submit(
@@ -68,8 +77,11 @@ def test_one_works_one_waits_and_more_are_told_at_once_to_come_again(
         assert (refused.result().status_code, refused.result().headers["Retry-After"]) == (429, "1")
         ready = ask("u9").result(30)
         assert (ready.status_code, ready.json["cache"]) == (200, "hit"), "a list that is ready needs no place"
+        time.sleep(WAIT_S)
         body.goes_on.set()
         assert slow.result(30).status_code == 200
         assert waits.result(30).status_code == 200
+    # What it waited counts.
+    assert seconds_to_answer(narrow) >= before + WAIT_S
     # Everybody who had a place or a seat has left it.
     assert [ask(f"u{number}").result(30).status_code for number in range(4, 8)] == [200] * 4
