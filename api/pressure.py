@@ -14,7 +14,7 @@ from api.errors import Problem
 #: Endpoints that pass by, for one of the two reasons.
 PASSING = frozenset({"health.healthz", "health.readyz", "health.metrics", "storefront.media", "videos.put_media"})
 RETRY_AFTER_S = 1
-#: In the WSGI environment of a request that came to the gate before Flask: whether it was let in, by whoever lets it out
+#: In the WSGI environment of a request that came to the gate before Flask: whether it was let in, by who lets it out
 #: again, and when it came (`time.perf_counter`).
 HAS_PLACE, CAME_AT = "watchnext.has_place", "watchnext.came_at"
 
