@@ -4,8 +4,9 @@ import time
 
 
 class Budget:
-    def __init__(self, milliseconds: float) -> None:
-        self._ends = time.perf_counter() + milliseconds / 1000
+    def __init__(self, milliseconds: float, began: float | None = None) -> None:
+        """began: when, by `time.perf_counter`; now, where nothing is given."""
+        self._ends = (time.perf_counter() if began is None else began) + milliseconds / 1000
 
     @property
     def left_ms(self) -> float:

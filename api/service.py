@@ -166,10 +166,11 @@ class Service:
         self.telemetry.recommended("hit", found.fallback, False, {})
         return found.bytes_for(request_id, now, started)
 
-    def budget(self, milliseconds: float | None = None) -> Budget:
-        """The time of a request, which may ask for less than the settings give."""
+    def budget(self, milliseconds: float | None = None, began: float | None = None) -> Budget:
+        """The time of a request, which may ask for less than the settings give, and may have begun earlier (by
+        `time.perf_counter`)."""
         most = self.settings.server.deadline_ms
-        return Budget(most if milliseconds is None else min(most, milliseconds))
+        return Budget(most if milliseconds is None else min(most, milliseconds), began)
 
     def forget(self, user_id: str) -> bool:
         """Takes what is kept of a viewer out of the caches; whether that can be said of Redis, too. In the other

@@ -7,6 +7,7 @@ from flask import current_app, request
 
 from api.budget import Budget
 from api.errors import Problem
+from api.pressure import CAME_AT
 from api.service import Service
 
 DEADLINE = "X-Deadline-Ms"
@@ -25,12 +26,12 @@ def asked_budget() -> Budget:
 
 
 def budget_of(service: Service, environ: Mapping[str, Any]) -> Budget:
-    """The time that a request may take, by its WSGI environment. Raises Problem 422."""
-    given = environ.get(_DEADLINE)
+    """The time that a request may take, its wait for a place included, by its WSGI environment. Raises Problem 422."""
+    given, came_at = environ.get(_DEADLINE), environ.get(CAME_AT)
     if given is None:
-        return service.budget()
+        return service.budget(began=came_at)
     if not (given.isascii() and given.isdigit() and 1 <= int(given[:9]) <= 60_000 and len(given) < 9):
         raise Problem(
             422, "invalid_request", f"{DEADLINE} is a whole number of milliseconds, 1 to 60000", field=DEADLINE
         )
-    return service.budget(float(given))
+    return service.budget(float(given), came_at)
