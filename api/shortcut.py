@@ -9,6 +9,7 @@ import logging
 import re
 import time
 from collections.abc import Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
@@ -69,8 +70,7 @@ class Shortcut:
         try:
             body = self._service.shared_answer(viewer, question, request_id)
             if body is None:
-                with self._service.turns.take():
-                    body = self._made_list(environ, viewer, question, request_id)
+                body = self._service.turns.do(partial(self._made_list, environ, viewer, question, request_id))
             return self._application(environ, start_response) if body is None else given(body)
         finally:
             self._gate.leave()
