@@ -39,6 +39,7 @@ from recommender.index import VectorIndex, use_threads
 from recommender.item_item import ItemWeights
 from recommender.models import HistoryModel
 from recommender.pipeline.stages import Query
+from recommender.policy.looks import compact_looks
 from recommender.popularity import Popularity
 from recommender.profile import Profile, profile_of_likes
 from recommender.refresh import refresh
@@ -243,7 +244,8 @@ def _made_release(count: int) -> tuple[Release, CatalogueView]:
     rng = np.random.default_rng(0)
     factors = LatentFactors(library(count, FACTORS, seed=1)[0], 50.0, 1.0)
     # The kinds of index that a refresh would build.
-    index = VectorIndex.build(library(count, DIM)[0])
+    vectors, _ = library(count, DIM)
+    index = VectorIndex.build(vectors)
     factor_index = VectorIndex.build(factors.items, asked=_made_viewers(factors, rng, ASKED_FOR_RECALL))
     world = rng.pareto(1.2, size=(Popularity.WINDOWS, count)).astype(np.float32)
     records = [
@@ -262,6 +264,7 @@ def _made_release(count: int) -> tuple[Release, CatalogueView]:
             **{name: _made_weights(rng, count) for name in ("walks", "sequential")},
         },
         factor_index=factor_index,
+        looks=compact_looks(index.ids, vectors, count),
     )
     return release, CatalogueView([]).with_videos(records)
 

@@ -32,6 +32,7 @@ from recommender.gates import Comparison, Failure, Gate, compare, held_back, qua
 from recommender.index import VectorIndex, recall
 from recommender.live_index import LiveIndex
 from recommender.pipeline.sources.history import SPARSE_FROM
+from recommender.policy.looks import compact_looks
 from recommender.popularity import measure_popularity
 from recommender.ranking.exposures import shown_requests
 from recommender.ranking.ranker import PastRequests, train_ranker
@@ -182,7 +183,10 @@ class Building:
             except CorruptFileError as error:
                 raise GateError([Failure("checksums", str(error))]) from error
         self._refuse_lost_embeddings()
-        parts.write_index(self._folder, self._built_index)
+        index = self._built_index
+        parts.write_index(self._folder, index)
+        if self._vectors is not None:
+            parts.write_looks(self._folder, compact_looks(index.ids, self._vectors, len(self._videos)))
 
     def _refuse_lost_embeddings(self) -> None:
         """Videos that count as encoded must have their vectors, or a lost folder would silently empty the lists."""

@@ -86,11 +86,10 @@ class Engine:
         view: CatalogueView,
         settings: RecommenderSettings,
         index: LiveIndex | None = None,
-        before: "Engine | None" = None,
         pulse: Pulse | None = None,
     ) -> None:
-        """index: the release's, where nothing came after it; before: the engine that this one takes the place of;
-        pulse: what has changed since the release was made."""
+        """index: the release's, where nothing came after it; pulse: what has changed since the release was
+        made."""
         self.release = release
         self.pulse = pulse
         self.view = view
@@ -119,9 +118,7 @@ class Engine:
             describe=lambda query, candidates: self.features.build(query.profile, candidates, query.now),
         )
         new_from = self.pipeline.bits_of([FreshSource.name])
-        self.slates: Slates = Slates(
-            view, self.index, self.new_videos, settings.policy, new_from, before.slates if before else None
-        )
+        self.slates: Slates = Slates(view, self.index, self.new_videos, settings.policy, new_from, release.looks)
         self.personal_sources = self.pipeline.bits_of([source.name for source in sources if source.personal])
 
     def _sources(self) -> list[Source]:
@@ -228,7 +225,7 @@ class Engine:
         if not records and not found:
             return self
         index = self.index.with_vectors({grown.column_of[name]: vector for name, vector in found.items()})
-        return Engine(self.release, grown, self.settings, index, before=self, pulse=self.pulse)
+        return Engine(self.release, grown, self.settings, index, pulse=self.pulse)
 
     def with_missing_vectors(self, embeddings: Path) -> "Engine":
         """This engine, or one of the same release that has the vectors that came too late for it: of videos that were
@@ -263,17 +260,17 @@ class Engine:
         if not vectors:
             return self
         index = self.index.with_vectors(vectors)
-        return Engine(self.release, self.view, self.settings, index, before=self, pulse=self.pulse)
+        return Engine(self.release, self.view, self.settings, index, pulse=self.pulse)
 
     def with_pulse(self, pulse: Pulse | None) -> "Engine":
         """This engine, or one of the same release that knows another pulse of it."""
         if pulse is self.pulse:
             return self
-        return Engine(self.release, self.view, self.settings, self.index, before=self, pulse=pulse)
+        return Engine(self.release, self.view, self.settings, self.index, pulse=pulse)
 
     def unhurried(self) -> "Engine":
         """The same without deadlines, for learning and measuring."""
-        return Engine(self.release, self.view, self.settings.unhurried(), self.index, before=self, pulse=self.pulse)
+        return Engine(self.release, self.view, self.settings.unhurried(), self.index, pulse=self.pulse)
 
     def prepare(self) -> None:
         """Asks for a few lists that nobody sees: the first ones take many times as long, and would miss deadlines."""

@@ -19,12 +19,13 @@ from recommender.cold_start import ColdStart
 from recommender.fitting import KINDS
 from recommender.index import VectorIndex
 from recommender.models import HistoryModel
+from recommender.policy.looks import Looks
 from recommender.popularity import Popularity
 from recommender.ranking.ranker import Ranker
 
 log = logging.getLogger(__name__)
 
-FORMAT = 5
+FORMAT = 6
 MANIFEST = "manifest.json"
 INDEX = "index.faiss"
 FACTOR_INDEX = "factors.faiss"
@@ -44,7 +45,7 @@ class Release:
     """What one version of the world knows of its V videos (`videos`: their ids, by column).
 
     models: by name, see `recommender.fitting`; viewers: (V,) int32, how many viewers liked each video; factor_index: of
-    a large catalogue, with the videos that anybody met, by their columns.
+    a large catalogue, with the videos that anybody met, by their columns; looks: None without embeddings.
     """
 
     id: str
@@ -55,6 +56,7 @@ class Release:
     viewers: np.ndarray
     models: Mapping[str, HistoryModel] = field(default_factory=dict)
     factor_index: VectorIndex | None = None
+    looks: Looks | None = None
     cold_start: ColdStart | None = None
     ranker: Ranker | None = None
 
@@ -84,6 +86,10 @@ def write_factor_index(folder: Path, index: VectorIndex) -> None:
 def _read_factor_index(folder: Path) -> VectorIndex | None:
     path = folder / FACTOR_INDEX
     return VectorIndex.load(path, _read_arrays(folder, "factors")["ids"]) if path.exists() else None
+
+
+def write_looks(folder: Path, looks: Looks) -> None:
+    _write_arrays(folder, "looks", looks.arrays())
 
 
 def write_model(folder: Path, name: str, model: HistoryModel) -> None:
@@ -116,7 +122,8 @@ def load_release(folder: Path) -> Release:
 
 def read_release(folder: Path, manifest: dict[str, Any]) -> Release:
     """Reads the files of a release that were checked, or have just been written, as they are."""
-    popularity, cold_start = _read_arrays(folder, "popularity"), _read_arrays(folder, "cold_start")
+    popularity, looks = _read_arrays(folder, "popularity"), _read_arrays(folder, "looks")
+    cold_start = _read_arrays(folder, "cold_start")
     models = {name: read_model(folder, name) for name in KINDS}
     return Release(
         id=manifest["id"],
@@ -124,6 +131,7 @@ def read_release(folder: Path, manifest: dict[str, Any]) -> Release:
         videos=orjson.loads((folder / "videos.json").read_bytes()),
         index=read_index(folder),
         factor_index=_read_factor_index(folder),
+        looks=Looks.from_arrays(looks) if looks else None,
         popularity=Popularity.from_arrays(popularity),
         viewers=popularity["viewers"],
         cold_start=ColdStart.from_arrays(cold_start) if cold_start else None,

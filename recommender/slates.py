@@ -14,8 +14,8 @@ from recommender.policy.rules import Codes
 
 
 class Slates:
-    """Makes slates over the columns of a view. `new_from`: bits of the sources whose new videos are lifted; `before`:
-    those of the same release, before something was added to it."""
+    """Makes slates over the columns of a view. `new_from`: bits of the sources whose new videos are lifted; `looks`:
+    those of the release, where it has any."""
 
     def __init__(
         self,
@@ -24,7 +24,7 @@ class Slates:
         new_videos: NewVideos,
         settings: PolicySettings,
         new_from: int,
-        before: "Slates | None" = None,
+        looks: Looks | None = None,
     ) -> None:
         self._view = view
         self._new_videos = new_videos
@@ -34,8 +34,7 @@ class Slates:
         self._has_copies = False
         self._policy: Policy | None = None
         self._index = index
-        # Reducing the embeddings of a release takes seconds: it is done once, whatever comes after it.
-        self._base_looks: Looks | None = before._base_looks if before and len(index.base) else None
+        self._base_looks = looks
         self._looks: Looks | None = None
 
     @property
@@ -107,8 +106,9 @@ class Slates:
         if self._looks is None:
             size, index = len(self._view.videos), self._index
             if self._base_looks is None:
-                self._base_looks = _base_looks(index, size)
-            self._looks = self._base_looks.with_embeddings(index.delta_columns, index.delta_vectors, size)
+                self._looks = compact_looks(index.delta_columns, index.delta_vectors, size)
+            else:
+                self._looks = self._base_looks.with_embeddings(index.delta_columns, index.delta_vectors, size)
         return self._looks
 
 
@@ -118,11 +118,3 @@ def _taste(query: Query, facts: Facts) -> np.ndarray | None:
     liked = labels[query.profile.liked]
     counts = np.bincount(liked.indices, np.repeat(query.profile.signal, np.diff(liked.indptr)), labels.shape[1])
     return (counts / counts.sum()).astype(np.float32) if counts.sum() > 0 else None
-
-
-def _base_looks(index: LiveIndex, videos: int) -> Looks:
-    """Of the release; where it has no embeddings, of what came after it."""
-    if len(index.base) == 0:
-        return compact_looks(index.delta_columns, index.delta_vectors, videos)
-    columns = index.base.ids
-    return compact_looks(columns, index.base.vectors(columns)[1], videos)

@@ -2,8 +2,11 @@
 
 Diversity compares a hundred videos in a fraction of a millisecond, and embeddings are much longer than that takes. They
 also have much in common, so that all cosines are alike and high (Mu & Viswanath: All-but-the-Top, 2018). So they are
-once, when a release is opened, reduced to how they differ from their mean, in the directions in which they do most.
+once, when a release is made, reduced to how they differ from their mean, in the directions in which they do most.
 """
+
+from collections.abc import Mapping
+from typing import Self
 
 import numpy as np
 from scipy.linalg import eigh
@@ -16,28 +19,54 @@ class Looks:
     """The `vectors` of `Facts`."""
 
     def __init__(
-        self, row_of_column: np.ndarray, vectors: np.ndarray, mean: np.ndarray, directions: np.ndarray | None
+        self,
+        row_of_column: np.ndarray,
+        vectors: np.ndarray,
+        mean: np.ndarray,
+        directions: np.ndarray | None,
+        later: np.ndarray | None = None,
     ) -> None:
-        """row_of_column: (V,) int64, -1 for a video without a vector; vectors: (m, d) float32 of length 1; mean (D,)
-        and directions (D, d), None where they are kept as they are: how they came from embeddings."""
+        """row_of_column: (V,) int32, -1 for a video without a vector; vectors: (m, d) float32 of length 1, and behind
+        their rows those of `later`; mean (D,) and directions (D, d), None where they are kept as they are: how they
+        came from embeddings."""
         self._row_of_column = row_of_column
         self._vectors = vectors
         self._mean = mean
         self._directions = directions
+        self._later = np.zeros((0, vectors.shape[1]), np.float32) if later is None else later
 
     def __call__(self, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         rows = self._row_of_column[columns]
         has_vector = rows >= 0
-        return has_vector, self._vectors[rows if has_vector.all() else rows[has_vector]]
+        if not has_vector.all():
+            rows = rows[has_vector]
+        if len(self._later) == 0:
+            return has_vector, self._vectors[rows]
+        beyond = rows - len(self._vectors)
+        found = np.empty((len(rows), self._later.shape[1]), np.float32)
+        found[beyond < 0] = self._vectors[rows[beyond < 0]]
+        found[beyond >= 0] = self._later[beyond[beyond >= 0]]
+        return has_vector, found
 
     def with_embeddings(self, columns: np.ndarray, vectors: np.ndarray, videos: int) -> "Looks":
         """The same of `videos` videos, with more embeddings (n, D) of columns (n,), seen from the same mean in the same
         directions."""
-        rows = np.full(videos, -1, np.int64)
+        if len(columns) == 0 and videos == len(self._row_of_column):
+            return self
+        rows = np.full(videos, -1, np.int32)
         rows[: len(self._row_of_column)] = self._row_of_column
-        rows[columns] = len(self._vectors) + np.arange(len(columns))
-        more = _reduced(vectors, self._mean, self._directions)
-        return Looks(rows, np.concatenate([self._vectors, more]), self._mean, self._directions)
+        rows[columns] = len(self._vectors) + len(self._later) + np.arange(len(columns))
+        later = np.concatenate([self._later, _reduced(vectors, self._mean, self._directions)])
+        return Looks(rows, self._vectors, self._mean, self._directions, later)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Of looks to which nothing was added."""
+        kept = {"rows": self._row_of_column, "vectors": self._vectors, "mean": self._mean}
+        return kept if self._directions is None else kept | {"directions": self._directions}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Self:
+        return cls(arrays["rows"], arrays["vectors"], arrays["mean"], arrays.get("directions"))
 
 
 def compact_looks(columns: np.ndarray, vectors: np.ndarray, videos: int, dims: int = 64) -> Looks:
@@ -46,7 +75,7 @@ def compact_looks(columns: np.ndarray, vectors: np.ndarray, videos: int, dims: i
     Their products are the cosines of embeddings less their mean, as near as `dims` directions can have them (Eckart &
     Young 1936); where D is not larger than `dims`, exactly these.
     """
-    row_of_column = np.full(videos, -1, np.int64)
+    row_of_column = np.full(videos, -1, np.int32)
     row_of_column[columns] = np.arange(len(columns))
     length = vectors.shape[1]
     sample = vectors[:: -(-max(len(vectors), 1) // SAMPLE)]

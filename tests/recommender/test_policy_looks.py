@@ -39,6 +39,9 @@ def test_what_came_later_is_seen_as_all_others_are() -> None:
     has_vector, found = grown(np.array([304, 305, 7, 9]))
     assert has_vector.tolist() == [True, False, True, True]
     np.testing.assert_allclose(found, expected, atol=1e-5)
+    again = grown.with_embeddings(np.array([305]), vectors[[20]], 306)
+    np.testing.assert_allclose(again(np.array([305, 304]))[1], whole(np.array([20, 3]))[1], atol=1e-5)
+    assert not grown(np.array([305]))[0].any()
 
 
 def test_videos_without_a_vector_are_told() -> None:

@@ -9,6 +9,7 @@ import pytest
 from data.files import CorruptFileError
 from data.home import Home
 from data.store import Store
+from recommender.policy.looks import compact_looks
 from recommender.refresh import refresh
 from recommender.release import ReleaseError, Releases, load_release, verify_release
 from tests.recommender.small_world import DIM, ENCODER, SETTINGS
@@ -22,6 +23,7 @@ ARRAYS = {
     "collaborative": ("alpha", "items", "regularization"),
     "index": ("ids",),
     "item_item": SPARSE,
+    "looks": ("mean", "rows", "vectors"),
     "popularity": ("columns", "countries", "country_weight", "counts", "sums", "viewers", "world"),
     "sequential": SPARSE,
     "walks": SPARSE,
@@ -156,3 +158,8 @@ def test_a_loaded_release_scores_like_the_arrays_on_disk(releases: Releases) -> 
     assert release.videos == orjson.loads((folder / "videos.json").read_bytes())
     _, vectors = release.index.vectors(np.arange(30))
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+    assert release.looks is not None
+    for stored, made in zip(
+        release.looks(np.arange(30)), compact_looks(np.arange(30), vectors, 30)(np.arange(30)), strict=True
+    ):
+        np.testing.assert_allclose(stored, made, atol=1e-5)
