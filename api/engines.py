@@ -14,7 +14,6 @@ import weakref
 
 from data.home import Home
 from data.store import Store
-from recommender.catalogue_view import CatalogueView
 from recommender.engine import Engine
 from recommender.pulse import Pulses
 from recommender.release import Release, Releases, load_release
@@ -144,7 +143,7 @@ class EngineKeeper:
 
     def _open(self, release: Release, before: Engine | None = None) -> Engine:
         """before: the engine that it will take the place of, of which it takes over what still holds."""
-        engine = Engine(release, self._view_for(release, before), self._settings)
+        engine = Engine(release, release.view(self._store), self._settings)
         engine = self._with_newest_pulse(engine)
         try:
             if before is not None:
@@ -155,20 +154,6 @@ class EngineKeeper:
             log.exception("the newest videos cannot be read; serving the release without them")
         engine.prepare()
         return engine
-
-    def _view_for(self, release: Release, before: Engine | None) -> CatalogueView:
-        """What another engine knows of the catalogue, in the columns of this release; read anew without one, or where
-        videos have gone that the release knows."""
-        if before is None:
-            return CatalogueView.load(self._store, release.videos)
-        view = before.view
-        view.update(self._store)
-        unknown = [name for name in release.videos if name not in view.column_of]
-        read_at = view.version
-        records = list(self._store.catalogue.get_many(unknown).values())
-        if len(records) < len(unknown):
-            return CatalogueView.load(self._store, release.videos)
-        return (view.with_videos(records, read_at) if records else view).in_columns(release.videos)
 
     def _refuse(self, release_id: str, error: Exception) -> None:
         self._refused = release_id

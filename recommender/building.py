@@ -7,14 +7,13 @@ a day. Knows nothing of locks, of interrupted runs and of publishing.
 import logging
 import shutil
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import orjson
 from pydantic import ValidationError
 
 from data.embeddings import EmbeddingTable
@@ -39,6 +38,7 @@ from recommender.ranking.ranker import PastRequests, train_ranker
 from recommender.ranking.windows import most_requests, past_requests, rolling_windows
 from recommender.release import NO_ENCODER, Release
 from recommender.settings import RecommenderSettings
+from recommender.strings import StringTable
 
 log = logging.getLogger(__name__)
 
@@ -96,6 +96,7 @@ class Building:
             ("index", self._write_index),
             ("cold start", self._write_cold_start),
             ("ranker", self._write_ranker),
+            ("view", self._write_view),
             ("gates", self._pass_gates),
         ]
 
@@ -161,7 +162,7 @@ class Building:
         factors = self._running.models.get("collaborative") if self._running else None
         if self._running is None or not isinstance(factors, LatentFactors) or self._running_knows_held_back:
             return None
-        column_there = {name: column for column, name in enumerate(self._running.videos)}
+        column_there = self._running.videos.place_of
         there = np.fromiter((column_there.get(name, -1) for name in self._videos), np.int64, len(self._videos))
         return np.where((there >= 0)[:, None], factors.items[there], np.float32(0))
 
@@ -287,13 +288,18 @@ class Building:
         impressions = self._store.events.impressions(float(lists.shown_at.min()))
         return shown_requests(lists, impressions, self._interactions, self._view, window_starts, horizon_s)
 
+    def _write_view(self) -> None:
+        self._view.catch_up(self._store)
+        parts.write_view(self._folder, self._view)
+
     def _pass_gates(self) -> None:
         """The finished release is read as a server would read it, and measured."""
         # What is published must be what was measured: publishing compares the files with these checksums.
         self._state["files"] = parts.checksums(self._folder)
         built = parts.read_release(self._folder, {"id": self._state["id"], "encoder": self._encoder})
         bounds, measured = self._settings.gates, self._state["gates"]
-        for path in sorted(self._folder.glob("*.npy")):
+        # In the catalogue it means something that a number is unknown or without end.
+        for path in sorted(set(self._folder.glob("*.npy")) - set(self._folder.glob("catalogue.*.npy"))):
             values = np.load(path, mmap_mode="r", allow_pickle=False)
             if values.dtype.kind == "f" and not np.isfinite(values).all():
                 raise GateError([Failure("finite", f"{path.stem} hold numbers that are not finite")])
@@ -349,21 +355,20 @@ class Building:
         except ValidationError:
             settings = self._settings
         new = Engine(built, self._view, self._settings)
-        known = all(name in self._view.column_of for name in running.videos)
-        view = self._view.in_columns(running.videos) if known else CatalogueView.load(self._store, running.videos)
-        there = Engine(running, view, settings).with_newest_videos(self._store.catalogue, self._home.embeddings)
+        there = Engine(running, running.view(self._store), settings).with_newest_videos(
+            self._store.catalogue, self._home.embeddings
+        )
         return compare(new, there, unseen, self._settings)
 
     # ---- What several phases need --------------------------------------------------------------------------
 
     @cached_property
-    def _videos(self) -> list[str]:
-        videos: list[str] = orjson.loads((self._folder / "videos.json").read_bytes())
-        return videos
+    def _videos(self) -> StringTable:
+        return parts.read_videos(self._folder)
 
     @cached_property
-    def _column_of(self) -> dict[str, int]:
-        return {name: column for column, name in enumerate(self._videos)}
+    def _column_of(self) -> Mapping[str, int]:
+        return self._videos.place_of
 
     @cached_property
     def _everybody(self) -> Interactions:

@@ -9,32 +9,44 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from operator import attrgetter
 from typing import Any
+from zlib import crc32
 
 import numpy as np
+import orjson
 import scipy.sparse as sp
 
 from data.schema import Listing, RuleRecord, VideoRecord, VideoState
 from data.store import Store
+from recommender.growing import GrowingArrays, Kind, with_room
+from recommender.strings import StringColumn, StringTable
 from recommender.words import NO_WORD, WORDS_KEPT, word_codes
 
 #: Labels of a video that `label_codes` has room for: nothing is learned from more.
 LABELS_KEPT = 8
 _KEPT_MASKS = 64
+#: Of more changed videos than this all are read, a part at a time.
+MANY_CHANGES = 20_000
 
-_ARRAYS: dict[str, tuple[type, object]] = {
-    "numbers": (np.int64, -1),
-    "shown": (np.bool_, False),
-    "available_from": (np.float64, -np.inf),
-    "available_until": (np.float64, np.inf),
-    "rating": (np.int16, 0),
-    "published_at": (np.float64, np.nan),
-    "created_at": (np.float64, np.nan),
-    "duration_s": (np.float32, np.nan),
-    "creator": (np.int32, -1),
-    "series": (np.int32, -1),
-    "episode": (np.int32, -1),
-    "content": (np.int64, -1),
+_ARRAYS = {
+    "numbers": Kind(np.int64, -1),
+    "shown": Kind(np.bool_, False),
+    "available_from": Kind(np.float64, -np.inf),
+    "available_until": Kind(np.float64, np.inf),
+    "rating": Kind(np.int16, 0),
+    "published_at": Kind(np.float64, np.nan),
+    "created_at": Kind(np.float64, np.nan),
+    "duration_s": Kind(np.float32, np.nan),
+    "creator": Kind(np.int32, -1),
+    "series": Kind(np.int32, -1),
+    "episode": Kind(np.int32, -1),
+    "content": Kind(np.int64, -1),
+    "label_codes": Kind(np.int32, -1, LABELS_KEPT),
+    "word_codes": Kind(np.uint16, NO_WORD, WORDS_KEPT),
+    # Whether it may be shown in every country, and what its vector depends on.
+    "_everywhere": Kind(np.bool_, True),
+    "_media": Kind(np.int64, 0),
 }
+_CODED = ("label", "creator", "series")
 
 
 class CatalogueView:
@@ -46,6 +58,9 @@ class CatalogueView:
     `label_names`, -1 for none; word_codes: (V, 24) uint16 as in `recommender.words`; content: (V,) int64, the same for
     the same bytes, -1 for none; numbers: (V,) int64 as in `VideoRecord.number`, -1 for a video that is gone; `titles`
     and `labels` by column for answers.
+
+    What is stored of it (`arrays`) is mapped into memory, and each process keeps for itself the pages alone that it has
+    written to since.
     """
 
     numbers: np.ndarray
@@ -60,11 +75,15 @@ class CatalogueView:
     series: np.ndarray
     episode: np.ndarray
     content: np.ndarray
+    label_codes: np.ndarray
+    word_codes: np.ndarray
+    _everywhere: np.ndarray
+    _media: np.ndarray
 
-    def __init__(self, videos: Sequence[str]) -> None:
-        size = len(videos)
-        self.videos = list(videos)
-        self.column_of = {name: column for column, name in enumerate(videos)}
+    def __init__(self, videos: Sequence[str], growing: GrowingArrays | None = None) -> None:
+        """growing: the arrays of the videos; without them nothing is known yet."""
+        self.videos = videos.copy() if isinstance(videos, StringTable) else StringTable.of(videos)
+        size = len(self.videos)
         self.version = -1
         # The version at which videos last became eligible that were not: candidates from before lack them.
         self.opened = -1
@@ -74,20 +93,16 @@ class CatalogueView:
         self._duplicate_group: np.ndarray | None = None
         # Videos that have no column, or whose media may have been encoded anew, since they were last asked for.
         self._news: set[str] = set()
-        # What the vector of each video depends on.
-        self._media = np.zeros(size, np.int64)
         self._generation = 0
-        for name, (kind, fill) in _ARRAYS.items():
-            setattr(self, name, np.full(size, fill, kind))
-        self.label_codes = np.full((size, LABELS_KEPT), -1, np.int32)
-        self.word_codes = np.full((size, WORDS_KEPT), NO_WORD, np.uint16)
-        self.titles: list[str] = [""] * size
-        self.labels: list[list[str]] = [[] for _ in range(size)]
+        self._growing = growing or GrowingArrays(_ARRAYS, size)
+        for name, array in self._growing.first(size).items():
+            setattr(self, name, array)
+        self.titles = StringColumn.empty(size)
         self._available: tuple[float, float, np.ndarray] = (np.inf, -np.inf, np.zeros(0, bool))
         self._by_series: tuple[np.ndarray, np.ndarray] | None = None
         self._labels_beyond: dict[int, list[int]] = {}
-        self._code_of: dict[str, dict[str, int]] = {"label": {}, "creator": {}, "series": {}}
-        self._everywhere = np.ones(size, bool)
+        self._code_of = {kind: StringTable.of([]) for kind in _CODED}
+        self._label_names: list[str] = []
         self._in_country: dict[str, np.ndarray] = {}
         self._with_label: dict[str, np.ndarray] = {}
         self._column_of_number = np.full(1, -1, np.int32)
@@ -97,19 +112,32 @@ class CatalogueView:
     def load(cls, store: Store, videos: Sequence[str]) -> "CatalogueView":
         """Reads the whole catalogue once."""
         view = cls(videos)
-        view.version = view.opened = store.catalogue.version()
-        view.rules = store.rules.list()
-        with view._changing():
-            for batch in store.catalogue.listings():
-                view._take(batch, news_of_known=False)
+        view._read_all(store, news_of_known=False)
         return view
+
+    def catch_up(self, store: Store) -> None:
+        """As `update`, where much may have been written since."""
+        if store.catalogue.count_changed_since(self.version) <= MANY_CHANGES:
+            self.update(store)
+        else:
+            self._read_all(store)
+
+    def _read_all(self, store: Store, news_of_known: bool = True) -> None:
+        with self._lock:
+            self.version = self.opened = store.catalogue.version()
+            self.rules = store.rules.list()
+            there = np.zeros(len(self.videos), bool)
+            with self._changing():
+                for batch in store.catalogue.listings():
+                    there[self._take(batch, news_of_known)[0]] = True
+                self.shown &= there
 
     def update(self, store: Store) -> None:
         """Reads what was written since the last look."""
         with self._lock:
             version, changed, removed = store.catalogue.changed_since(self.version)
             with self._changing():
-                if self._take(changed):
+                if self._take(changed)[1]:
                     self.opened = version
                 for name in removed:
                     self._news.discard(name)
@@ -143,16 +171,19 @@ class CatalogueView:
         read_at: the version of this view before the records were read: what was written to them since is read again.
         """
         with self._lock:
-            grown = CatalogueView([*self.videos, *(record.id for record in records)])
-            size = len(self.videos)
-            for name in (*_ARRAYS, "label_codes", "word_codes", "_everywhere", "_media"):
-                getattr(grown, name)[:size] = getattr(self, name)
-            grown.titles[:size], grown.labels[:size] = self.titles, self.labels
-            grown._code_of = {kind: dict(codes) for kind, codes in self._code_of.items()}
+            size, more = len(self.videos), len(records)
+            videos = self.videos.copy()
+            for record in records:
+                videos.add(record.id)
+            grown = CatalogueView(videos, self._growing.grown(size, more))
+            grown.titles = self.titles.grown(size + more)
+            # Codes are for ever: views of one catalogue may share them.
+            grown._code_of = self._code_of
             for country, mask in self._in_country.items():
-                grown._in_country[country] = np.concatenate([mask, np.zeros(len(records), bool)])
+                grown._in_country[country] = np.concatenate([mask, np.zeros(more, bool)])
             grown._labels_beyond = dict(self._labels_beyond)
-            grown._column_of_number = self._column_of_number.copy()
+            apart = grown._growing is not self._growing
+            grown._column_of_number = self._column_of_number.copy() if apart else self._column_of_number
             grown.rules = self.rules
             grown.version = grown.opened = self.version
             if read_at is not None:
@@ -162,30 +193,56 @@ class CatalogueView:
             grown._take(records, news_of_known=False)
         return grown
 
-    def in_columns(self, videos: Sequence[str]) -> "CatalogueView":
-        """The same in the columns of another release, whose videos are all known here; those that it lacks are news.
+    # ---- On disk -------------------------------------------------------------------------------------------
 
-        Nothing is read again, and what is text is shared: it takes a small part of what `load` does.
-        """
-        with self._lock:
-            columns = np.fromiter((self.column_of[name] for name in videos), np.int64, len(videos))
-            moved = CatalogueView(videos)
-            for name in (*_ARRAYS, "label_codes", "word_codes", "_everywhere", "_media"):
-                setattr(moved, name, getattr(self, name)[columns])
-            moved.titles = [self.titles[column] for column in columns]
-            moved.labels = [self.labels[column] for column in columns]
-            moved._code_of = {kind: dict(codes) for kind, codes in self._code_of.items()}
-            moved._in_country = {country: mask[columns] for country, mask in self._in_country.items()}
-            beyond = self._labels_beyond
-            moved._labels_beyond = {
-                place: beyond[column] for place, column in enumerate(columns.tolist()) if column in beyond
-            }
-            numbered = np.flatnonzero(moved.numbers >= 0)
-            moved._column_of_number = np.full(int(moved.numbers.max(initial=0)) + 1, -1, np.int32)
-            moved._column_of_number[moved.numbers[numbered]] = numbered
-            moved.rules, moved.version, moved.opened = self.rules, self.version, self.opened
-            moved._news = self._news | (self.column_of.keys() - moved.column_of.keys())
-        return moved
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All that `from_arrays` needs beside the videos; no objects."""
+        size = len(self.videos)
+        roomy = GrowingArrays(_ARRAYS, 0).grown(0, size).first(with_room(size))
+        for name, array in roomy.items():
+            array[:size] = getattr(self, name)
+        countries = sorted(self._in_country)
+        matrix = self.label_matrix
+        facts = {
+            "version": self.version,
+            "news": sorted(self._news),
+            "countries": countries,
+            "labels_beyond": list(self._labels_beyond.items()),
+        }
+        tables = {kind: table.arrays() for kind, table in self._code_of.items()} | {"titles": self.titles.arrays()}
+        return {
+            **roomy,
+            **{f"{table}.{name}": array for table, arrays in tables.items() for name, array in arrays.items()},
+            "in_country": np.array([self._in_country[name] for name in countries], bool).reshape(-1, size),
+            "column_of_number": self._column_of_number,
+            "label_matrix.indices": matrix.indices,
+            "label_matrix.indptr": matrix.indptr,
+            "duplicate_group": self.duplicate_group,
+            "facts": np.frombuffer(orjson.dumps(facts), np.uint8),
+        }
+
+    @classmethod
+    def from_arrays(cls, videos: StringTable, arrays: Mapping[str, np.ndarray]) -> "CatalogueView":
+        """The view as it was stored. The arrays are its own from now on, and may be written to."""
+
+        def parts(table: str) -> dict[str, np.ndarray]:
+            begin = f"{table}."
+            return {name.removeprefix(begin): array for name, array in arrays.items() if name.startswith(begin)}
+
+        facts = orjson.loads(arrays["facts"].tobytes())
+        view = cls(videos, GrowingArrays(_ARRAYS, len(videos), {name: arrays[name] for name in _ARRAYS}))
+        view.version = view.opened = facts["version"]
+        view.titles = StringColumn.from_arrays(parts("titles"))
+        view._code_of = {kind: StringTable.from_arrays(parts(kind)) for kind in _CODED}
+        view._in_country = dict(zip(facts["countries"], arrays["in_country"], strict=True))
+        view._labels_beyond = dict(facts["labels_beyond"])
+        view._column_of_number = arrays["column_of_number"]
+        view._news = set(facts["news"])
+        labels = parts("label_matrix")
+        has, shape = np.ones(len(labels["indices"]), bool), (len(videos), len(view._code_of["label"]))
+        view._label_matrix = sp.csr_matrix((has, labels["indices"], labels["indptr"]), shape)
+        view._duplicate_group = arrays["duplicate_group"]
+        return view
 
     # ---- Reading -------------------------------------------------------------------------------------------
 
@@ -198,7 +255,20 @@ class CatalogueView:
     @property
     def label_names(self) -> list[str]:
         """The labels by their codes."""
-        return list(self._code_of["label"])
+        known = self._code_of["label"]
+        if len(self._label_names) < len(known):
+            self._label_names = list(known)
+        return self._label_names
+
+    @property
+    def column_of(self) -> Mapping[str, int]:
+        """The columns of videos by their ids."""
+        return self.videos.place_of
+
+    @property
+    def labels(self) -> "_Labels":
+        """The labels that are shown of a video, by its column."""
+        return _Labels(self)
 
     @property
     def label_matrix(self) -> sp.csr_matrix:
@@ -230,12 +300,15 @@ class CatalogueView:
 
     def codes(self, kind: str) -> Mapping[str, int]:
         """The codes of all labels, creators or series (`kind`)."""
-        return self._code_of[kind]
+        return self._code_of[kind].place_of
 
     def columns_of_numbers(self, numbers: np.ndarray) -> np.ndarray:
         """The columns (n,) int64 of videos by their numbers (n,); -1 for those that have none here."""
         known = (numbers >= 0) & (numbers < len(self._column_of_number))
-        return np.where(known, self._column_of_number[np.where(known, numbers, 0)], -1).astype(np.int64)
+        columns = np.where(known, self._column_of_number[np.where(known, numbers, 0)], -1).astype(np.int64)
+        # A view with more videos may be there already.
+        columns[columns >= len(self.videos)] = -1
+        return columns
 
     def knows(self, country: str | None) -> bool:
         """Whether any video was ever licensed for this country by name."""
@@ -301,7 +374,7 @@ class CatalogueView:
         masks = self._with_label
         mask = masks.get(label)
         if mask is None:
-            code = self._code_of["label"].get(label, -1)
+            code = self.codes("label").get(label, -1)
             mask = (self.label_codes == code).any(axis=1) if code >= 0 else np.zeros(len(self.videos), bool)
             for column, codes in self._labels_beyond.items():
                 mask[column] |= code in codes
@@ -321,19 +394,21 @@ class CatalogueView:
         finally:
             self._generation += 1
 
-    def _take(self, records: Sequence[Listing | VideoRecord], news_of_known: bool = True) -> bool:
-        """Takes records over; whether one may be shown now where it might not before."""
+    def _take(self, records: Sequence[Listing | VideoRecord], news_of_known: bool = True) -> tuple[np.ndarray, bool]:
+        """Takes records over: their columns, and whether one may be shown now where it might not before."""
         places = [self.column_of.get(record.id, -1) for record in records]
         self._news.update(record.id for record, place in zip(records, places, strict=True) if place < 0)
         known = [record for record, place in zip(records, places, strict=True) if place >= 0]
+        columns = np.array([place for place in places if place >= 0], np.int64)
         if not known:
-            return False
-        columns = np.array([place for place in places if place >= 0])
+            return columns, False
 
         def of_each(value: Callable[[Listing | VideoRecord], Any], kind: type) -> np.ndarray:
             return np.fromiter(map(value, known), kind, len(known))
 
-        media = of_each(lambda record: hash((record.encoder_id, record.content_hash, record.state)), np.int64)
+        content = of_each(lambda record: int((record.content_hash or "-1")[:15], 16), np.int64)
+        # The same in every process.
+        media = content ^ of_each(lambda record: crc32(f"{record.encoder_id} {record.state}".encode()), np.int64)
         if news_of_known:
             encoded_anew = media != self._media[columns]
             encoded_anew &= of_each(lambda record: record.state == VideoState.READY, np.bool_)
@@ -349,7 +424,7 @@ class CatalogueView:
         if any(record.series is not None for record in known) or (self.series[columns] >= 0).any():
             self._by_series = None
         for name in ("available_from", "available_until", "published_at", "created_at", "duration_s", "episode"):
-            _, unknown = _ARRAYS[name]
+            unknown = _ARRAYS[name].unknown
             values = map(attrgetter(name), known)
             getattr(self, name)[columns] = [unknown if value is None else value for value in values]
         self._available = (np.inf, -np.inf, self._available[2])
@@ -357,7 +432,6 @@ class CatalogueView:
         self.creator[columns] = of_each(lambda record: self._coded("creator", record.creator), np.int32)
         self.series[columns] = of_each(lambda record: self._coded("series", record.series), np.int32)
         self._set_numbers(columns, of_each(attrgetter("number"), np.int64))
-        content = of_each(lambda record: int((record.content_hash or "-1")[:15], 16), np.int64)
         if (content != self.content[columns]).any():
             self.content[columns] = content
             self._duplicate_group = None
@@ -369,7 +443,7 @@ class CatalogueView:
         self.word_codes[columns] = [word_codes([*record.tags, record.title, record.description]) for record in known]
         self.shown[columns] = shown
         changed = np.any([now != then for now, then in zip(self._limits(columns), before, strict=True)], axis=0)
-        return bool((self.shown[columns] & changed).any())
+        return columns, bool((self.shown[columns] & changed).any())
 
     def _limits(self, columns: np.ndarray) -> list[np.ndarray]:
         """All that decides whether videos may be shown to somebody, (n,) each."""
@@ -377,25 +451,27 @@ class CatalogueView:
         return [array[columns] for array in arrays]
 
     def _coded(self, kind: str, name: str | None) -> int:
-        codes = self._code_of[kind]
-        return -1 if name is None else codes.setdefault(name, len(codes))
+        return -1 if name is None else self._code_of[kind].add(name)
 
     def _set_numbers(self, columns: np.ndarray, numbers: np.ndarray) -> None:
         self.numbers[columns] = numbers
         there, needed = len(self._column_of_number), int(numbers.max()) + 1
         if needed > there:
-            more = np.full(max(needed, 2 * there) - there, -1, np.int32)
+            more = np.full(with_room(needed) - there, -1, np.int32)
             self._column_of_number = np.concatenate([self._column_of_number, more])
         self._column_of_number[numbers] = columns
 
+    def _labels_at(self, column: int) -> list[int]:
+        codes = [code for code in self.label_codes[column].tolist() if code >= 0]
+        return codes + self._labels_beyond.get(column, [])
+
     def _set_labels(self, column: int, names: list[str]) -> None:
-        if names != self.labels[column]:
-            codes = [self._coded("label", name) for name in names]
+        codes = [self._coded("label", name) for name in names]
+        if codes != self._labels_at(column):
             self.label_codes[column] = (codes + [-1] * LABELS_KEPT)[:LABELS_KEPT]
             self._labels_beyond.pop(column, None)
             if len(codes) > LABELS_KEPT:
                 self._labels_beyond[column] = codes[LABELS_KEPT:]
-            self.labels[column] = names
             # Other masks than those in use: a request keeps what it began with.
             self._with_label = {}
             self._label_matrix = None
@@ -411,3 +487,12 @@ class CatalogueView:
             licensed[rows[name]] = True
             mask[columns] = licensed
         self._everywhere[columns] = [not record.regions for record in records]
+
+
+class _Labels:
+    def __init__(self, view: CatalogueView) -> None:
+        self._view = view
+        self._names = view.label_names
+
+    def __getitem__(self, column: int) -> list[str]:
+        return [self._names[code] for code in self._view._labels_at(column)]

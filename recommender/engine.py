@@ -196,7 +196,7 @@ class Engine:
             release = Releases(home.releases).load_current()
         except ReleaseError:
             release = unpublished_release(store, settings)
-        engine = cls(release, CatalogueView.load(store, release.videos), settings)
+        engine = cls(release, release.view(store), settings)
         try:
             engine = engine.with_pulse(Pulses(home.live).read(release.id))
         except CorruptFileError as error:
@@ -237,7 +237,7 @@ class Engine:
         here[self.index.base.ids] = True
         here[self.index.delta_columns] = True
         missing = np.flatnonzero(self.view.shown & ~here)
-        names = [self.view.videos[column] for column in missing]
+        names = [self.view.videos[column] for column in missing.tolist()]
         found = EmbeddingTable.newest_vectors(embeddings, encoder, names) if names else {}
         return self._with_vectors({self.column_of[name]: vector for name, vector in found.items()})
 
@@ -248,7 +248,7 @@ class Engine:
             before.index.delta_columns
         ):
             return self
-        names = (before.videos[column] for column in before.index.delta_columns)
+        names = (before.videos[column] for column in before.index.delta_columns.tolist())
         there = np.array([self.column_of.get(name, -1) for name in names], np.int64)
         known, vectors = np.flatnonzero(there >= 0), before.index.delta_vectors
         here, ours = self.index.vectors(there[known])
@@ -296,7 +296,7 @@ class Engine:
         return min(self.view.available_until_then(now), self.slates.same_until(now))
 
     @property
-    def videos(self) -> list[str]:
+    def videos(self) -> Sequence[str]:
         return self.view.videos
 
     @property

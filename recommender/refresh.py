@@ -314,6 +314,7 @@ class _Refresh:
         self._folder.mkdir(exist_ok=True)
         self._state = {
             "id": time.strftime("%Y%m%d-%H%M%S-", time.gmtime()) + secrets.token_hex(3),
+            "format": parts.FORMAT,
             "inputs": inputs,
             "frozen_at": time.time(),
             "memory_estimated": round(room.memory),
@@ -390,4 +391,5 @@ def _read_state(path: Path) -> dict[str, Any]:
 
 
 def _can_be_continued(state: dict[str, Any], inputs: dict[str, Any]) -> bool:
-    return state.get("inputs") == inputs and time.time() - state["frozen_at"] < CONTINUE_WITHIN_S
+    is_ours = state.get("format") == parts.FORMAT and state["inputs"] == inputs
+    return is_ours and time.time() - state["frozen_at"] < CONTINUE_WITHIN_S

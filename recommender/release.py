@@ -9,12 +9,14 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import orjson
 
 from data.files import CorruptFileError, replacing, sha256_of, sync_folder, verify_checksum, write_json
+from data.store import Store
+from recommender.catalogue_view import CatalogueView
 from recommender.cold_start import ColdStart
 from recommender.fitting import KINDS
 from recommender.index import VectorIndex
@@ -22,6 +24,7 @@ from recommender.models import HistoryModel
 from recommender.policy.looks import Looks
 from recommender.popularity import Popularity
 from recommender.ranking.ranker import Ranker
+from recommender.strings import StringTable
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +37,8 @@ CURRENT = "CURRENT"
 NO_ENCODER = "none"
 #: Smaller arrays are read at once.
 MAPPED_FROM_BYTES = 2**16
+#: Videos that tell whether a stored view is of the catalogue at hand.
+COMPARED = 100
 
 
 class ReleaseError(RuntimeError):
@@ -44,13 +49,14 @@ class ReleaseError(RuntimeError):
 class Release:
     """What one version of the world knows of its V videos (`videos`: their ids, by column).
 
+    folder: where it is kept, None where it is not.
     models: by name, see `recommender.fitting`; viewers: (V,) int32, how many viewers liked each video; factor_index: of
     a large catalogue, with the videos that anybody met, by their columns; looks: None without embeddings.
     """
 
     id: str
     manifest: dict[str, Any]
-    videos: list[str]
+    videos: StringTable
     index: VectorIndex
     popularity: Popularity
     viewers: np.ndarray
@@ -59,14 +65,43 @@ class Release:
     looks: Looks | None = None
     cold_start: ColdStart | None = None
     ranker: Ranker | None = None
+    folder: Path | None = None
+
+    def view(self, store: Store) -> CatalogueView:
+        """The catalogue as it is now, in the columns of this release: what was stored with it, and what has been
+        written since; read anew where nothing was stored, or of another catalogue."""
+        if self.folder is not None:
+            view = CatalogueView.from_arrays(self.videos, _read_arrays(self.folder, "catalogue", to_write=True))
+            if _is_of(view, store):
+                view.catch_up(store)
+                return view
+        return CatalogueView.load(store, self.videos)
+
+
+def _is_of(view: CatalogueView, store: Store) -> bool:
+    """Whether a view was read from this catalogue, and not from another one with much the same videos: a few are
+    compared."""
+    if view.version > store.catalogue.version():
+        return False
+    columns = np.random.default_rng(0).permutation(np.flatnonzero(view.numbers >= 0))[:COMPARED]
+    number_of = {view.videos[column]: view.numbers[column] for column in columns.tolist()}
+    found = store.catalogue.get_many(list(number_of))
+    return bool(found) and all(record.number == number_of[name] for name, record in found.items())
 
 
 # ---- The parts on disk --------------------------------------------------------------------------------------
 
 
 def write_videos(folder: Path, videos: Sequence[str]) -> None:
-    with replacing(folder / "videos.json") as file:
-        file.write(orjson.dumps(list(videos)))
+    _write_arrays(folder, "videos", StringTable.of(videos).arrays())
+
+
+def read_videos(folder: Path) -> StringTable:
+    return StringTable.from_arrays(_read_arrays(folder, "videos"))
+
+
+def write_view(folder: Path, view: CatalogueView) -> None:
+    _write_arrays(folder, "catalogue", view.arrays())
 
 
 def write_index(folder: Path, index: VectorIndex) -> None:
@@ -128,7 +163,7 @@ def read_release(folder: Path, manifest: dict[str, Any]) -> Release:
     return Release(
         id=manifest["id"],
         manifest=manifest,
-        videos=orjson.loads((folder / "videos.json").read_bytes()),
+        videos=read_videos(folder),
         index=read_index(folder),
         factor_index=_read_factor_index(folder),
         looks=Looks.from_arrays(looks) if looks else None,
@@ -137,6 +172,7 @@ def read_release(folder: Path, manifest: dict[str, Any]) -> Release:
         cold_start=ColdStart.from_arrays(cold_start) if cold_start else None,
         ranker=_read_ranker(folder / RANKER) if (folder / RANKER).exists() else None,
         models={name: model for name, model in models.items() if model is not None},
+        folder=folder,
     )
 
 
@@ -193,17 +229,20 @@ def _write_arrays(folder: Path, name: str, arrays: Mapping[str, np.ndarray]) -> 
             np.save(file, values, allow_pickle=False)
 
 
-def _read_arrays(folder: Path, name: str) -> dict[str, np.ndarray]:
-    """What `_write_arrays` has written by its name; large ones are pages of their files, which processes share."""
+def _read_arrays(folder: Path, name: str, to_write: bool = False) -> dict[str, np.ndarray]:
+    """What `_write_arrays` has written by its name; large ones are pages of their files, which processes share.
+
+    to_write: those that are written to are no longer the files', but the process's own.
+    """
     return {
-        path.name.removeprefix(f"{name}.").removesuffix(".npy"): _read_array(path)
+        path.name.removeprefix(f"{name}.").removesuffix(".npy"): _read_array(path, "c" if to_write else "r")
         for path in folder.glob(f"{name}.*.npy")
     }
 
 
-def _read_array(path: Path) -> np.ndarray:
+def _read_array(path: Path, mode: Literal["r", "c"]) -> np.ndarray:
     mapped = path.stat().st_size >= MAPPED_FROM_BYTES
-    return np.asarray(np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False))
+    return np.asarray(np.load(path, mmap_mode=mode if mapped else None, allow_pickle=False))
 
 
 # ---- The shelf ----------------------------------------------------------------------------------------------

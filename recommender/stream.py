@@ -10,13 +10,12 @@ who serves a pulse.
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import orjson
 import pandas as pd
 import scipy.sparse as sp
 from filelock import FileLock, Timeout
@@ -28,7 +27,7 @@ from data.store import Store
 from recommender.gates import held_back
 from recommender.popularity import Popularity, measure_popularity
 from recommender.pulse import Pulse, Pulses, moved, popularity_settings, transition_settings
-from recommender.release import Releases, read_manifest
+from recommender.release import Releases, read_manifest, read_videos
 from recommender.sequential import count_following
 
 log = logging.getLogger(__name__)
@@ -80,7 +79,7 @@ def _take(store: Store, folder: Path, pulses: Pulses, every_s: float, stop: Call
     if len(viewers) == 0:
         pulses.note(replace(last, until_seq=until, taken_at=now))
         return None
-    taker = _Taker(store, manifest, orjson.loads((folder / "videos.json").read_bytes()), last, until, now)
+    taker = _Taker(store, manifest, read_videos(folder), last, until, now)
     for start in range(0, len(viewers), VIEWERS_AT_ONCE):
         if stop():
             raise InterruptedError("what has changed was not worked out to the end")
@@ -100,7 +99,7 @@ class _Taker:
     """Adds up what a crowd of viewers has changed, a part of them at a time."""
 
     def __init__(
-        self, store: Store, manifest: dict[str, Any], videos: list[str], last: Pulse, until: int, now: float
+        self, store: Store, manifest: dict[str, Any], videos: Sequence[str], last: Pulse, until: int, now: float
     ) -> None:
         self._store = store
         self._manifest = manifest

@@ -12,6 +12,7 @@ from recommender.index import VectorIndex
 from recommender.popularity import measure_popularity
 from recommender.release import NO_ENCODER, Release
 from recommender.settings import RecommenderSettings
+from recommender.strings import StringTable
 
 
 def unpublished_release(store: Store, settings: RecommenderSettings) -> Release:
@@ -29,7 +30,7 @@ def unpublished_release(store: Store, settings: RecommenderSettings) -> Release:
             "index": "none",
             "collaborative": "none",
         },
-        videos=videos,
+        videos=StringTable.of(videos),
         index=VectorIndex.build(np.zeros((0, 1), np.float32), np.zeros(0, np.int64)),
         popularity=measure_popularity(interactions, time.time(), settings.popularity),
         viewers=interactions.audience(),

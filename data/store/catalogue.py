@@ -254,6 +254,15 @@ class Catalogue:
                 connection.execute(sa.select(counters.c.value).where(counters.c.name == "catalogue")).scalar_one()
             )
 
+    def count_changed_since(self, version: int) -> int:
+        """How many videos were written or removed after `version`."""
+        with self._engine.connect() as connection:
+            return int(
+                connection.execute(
+                    sa.select(sa.func.count()).select_from(videos).where(videos.c.version > version)
+                ).scalar_one()
+            )
+
     def changed_since(self, version: int) -> tuple[int, list[VideoRecord], list[str]]:
         """(current version, videos written after `version`, ids removed after it), in one snapshot."""
         with self._engine.connect() as connection:

@@ -72,7 +72,7 @@ def test_releases_are_listed_and_another_one_is_served_at_once(client: FlaskClie
 def test_a_damaged_release_is_not_served(client: FlaskClient, world: Home, store: Store) -> None:
     first = Releases(world.releases).current_id()
     second = refresh(store, world).release_id
-    path = world.releases / str(first) / "videos.json"
+    path = world.releases / str(first) / "videos.text.npy"
     path.write_bytes(path.read_bytes().replace(b"space", b"spice"))
     response = client.post(f"/v1/releases/{first}/activate")
     assert problem(response) == (409, "release_damaged")

@@ -29,7 +29,7 @@ from tests.conftest import REPOSITORY
 from tests.recommender.small_world import GENRES, VIEWERS_PER_GENRE, fill
 
 MODELS = [name.replace("_", " ") for name in FITS]
-PHASES = ["catalogue", "events", *MODELS, "popularity", "index", "cold start", "ranker", "gates"]
+PHASES = ["catalogue", "events", *MODELS, "popularity", "index", "cold start", "ranker", "view", "gates"]
 
 
 class Viewers(Load):

@@ -30,7 +30,7 @@ from recommender.settings import RecommenderSettings
 from tests.recommender.small_world import DIES_AT_A_WRITE, DIM, ENCODER, NOW, SETTINGS, fill, watch
 
 MODELS = [name.replace("_", " ") for name in FITS]
-PHASES = ["catalogue", "events", *MODELS, "popularity", "index", "cold start", "ranker", "gates"]
+PHASES = ["catalogue", "events", *MODELS, "popularity", "index", "cold start", "ranker", "view", "gates"]
 
 
 def serves(home: Home, store: Store, release_id: str) -> bool:

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import numpy as np
-import orjson
 import pytest
 
 from data.files import CorruptFileError
@@ -15,22 +14,29 @@ from recommender.release import ReleaseError, Releases, load_release, verify_rel
 from tests.recommender.small_world import DIM, ENCODER, SETTINGS
 
 SPARSE = ("data", "indices", "indptr", "shape")
+STRINGS = ("begins", "slots", "text")
 ARRAYS = {
     "cold_start": ("labels", "reference", "words", *(f"map.{name}" for name in (
         "coefficients", "facts", "intercept", "mean.labels", "mean.looks", "mean.words", "reach", "places",
         "scale.labels", "scale.looks", "scale.words", "whitening",
     ))),
+    "catalogue": (
+        "_everywhere", "_media", "available_from", "available_until", "column_of_number", "content", "created_at",
+        "creator", "duplicate_group", "duration_s", "episode", "facts", "in_country", "label_codes",
+        "label_matrix.indices", "label_matrix.indptr", "numbers", "published_at", "rating", "series", "shown",
+        "word_codes", *(f"{table}.{name}" for table in ("creator", "label", "series") for name in STRINGS),
+        "titles.begins", "titles.text",
+    ),
     "collaborative": ("alpha", "items", "regularization"),
     "index": ("ids",),
     "item_item": SPARSE,
     "looks": ("mean", "rows", "vectors"),
     "popularity": ("columns", "countries", "country_weight", "counts", "sums", "viewers", "world"),
     "sequential": SPARSE,
+    "videos": STRINGS,
     "walks": SPARSE,
 }  # fmt: skip
-FILES = sorted(
-    ["index.faiss", "videos.json", *(f"{part}.{name}.npy" for part, names in ARRAYS.items() for name in names)]
-)
+FILES = sorted(["index.faiss", *(f"{part}.{name}.npy" for part, names in ARRAYS.items() for name in names)])
 
 
 @pytest.fixture
@@ -58,7 +64,7 @@ def test_a_release_holds_what_its_manifest_says(releases: Releases, world: Store
     manifest = release.manifest
     assert sorted(manifest["files"]) == FILES
     assert sorted(path.name for path in releases.folder(release.id).iterdir()) == sorted([*FILES, "manifest.json"])
-    assert release.videos == [record.id for record in world.catalogue.all()]
+    assert list(release.videos) == [record.id for record in world.catalogue.all()]
     assert len(release.videos) == len(release.viewers) == release.popularity.world.shape[1] == len(release.index)
     assert release.models["collaborative"].items.shape == (30, 4)
     assert release.models["item_item"].weights.shape == (30, 30)
@@ -155,7 +161,6 @@ def test_a_loaded_release_scores_like_the_arrays_on_disk(releases: Releases) -> 
     release = releases.load_current()
     folder = releases.folder(release.id)
     np.testing.assert_array_equal(release.models["collaborative"].items, np.load(folder / "collaborative.items.npy"))
-    assert release.videos == orjson.loads((folder / "videos.json").read_bytes())
     _, vectors = release.index.vectors(np.arange(30))
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
     assert release.looks is not None
