@@ -9,8 +9,10 @@ in cells of like vectors, of which a search opens the nearest, and the best by t
 Scouarnec, VLDB 2015).
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import faiss
 import numpy as np
@@ -24,6 +26,8 @@ STORAGES: dict[Storage, int] = {"float32": 4, "float16": 2, "int8": 1}
 _QUANTIZERS = {"float16": faiss.ScalarQuantizer.QT_fp16, "int8": faiss.ScalarQuantizer.QT_8bit}
 #: A code has so many bits for each dimension, and its row number beside it.
 CODE_BITS, ROW_NUMBER_BYTES = 4, 8
+#: Beside an index with cells: what lies in them.
+LISTS = ".lists"
 #: How many queries an index that is being built is tried with, and how many neighbours of each it is to find.
 TRIED, TRIED_K = 200, 100
 #: For each wanted neighbour so many of the best by their codes are compared: as few as are enough.
@@ -104,7 +108,7 @@ class VectorIndex:
         if ids is not None and index.ntotal != len(ids):
             raise CorruptFileError(f"the index holds {index.ntotal} vectors but there are {len(ids)} ids")
         self._index = index
-        self._codes: Any = faiss.extract_index_ivf(index.base_index) if isinstance(index, faiss.IndexRefine) else None
+        self._codes: Any = _codes_of(index) if isinstance(index, faiss.IndexRefine) else None
         self._vectors = index if self._codes is None else faiss.downcast_index(index.refine_index)
         self._cells = None if self._codes is None else _Cells(index, self._codes)
         self.ids = np.arange(index.ntotal) if ids is None else np.ascontiguousarray(ids, np.int64)
@@ -155,7 +159,8 @@ class VectorIndex:
             return None
         if not 1 / CELLS_KEPT_WITHIN <= _cells_for(count) / self._cells.count <= CELLS_KEPT_WITHIN:
             return None
-        base = faiss.clone_index(self._index.base_index)
+        with _without_lists(self._codes):
+            base = faiss.clone_index(self._index.base_index)
         base.reset()
         return base
 
@@ -252,8 +257,12 @@ class VectorIndex:
     # ---- On disk -------------------------------------------------------------------------------------------
 
     def save(self, path: Path) -> None:
-        """Writes the FAISS file; the ids are the caller's to keep. Raises OSError where it cannot."""
-        with replacing(path) as file:
+        """Writes the FAISS file, and beside it what lies in cells; the ids are the caller's to keep. Raises OSError
+        where it cannot."""
+        if self._codes is not None:
+            with replacing(path.with_suffix(LISTS)) as file:
+                _write_lists(self._codes, file)
+        with replacing(path) as file, _without_lists(self._codes):
             try:
                 faiss.write_index(self._index, file.name)
             except RuntimeError as error:
@@ -261,13 +270,16 @@ class VectorIndex:
 
     @classmethod
     def load(cls, path: Path, ids: np.ndarray | None = None) -> "VectorIndex":
-        """Maps an index into memory: processes that load the same file share its vectors.
+        """Maps an index into memory: processes that load the same files share all but centres of cells.
 
         ids: without them they are its row numbers. Raises CorruptFileError when the file is no index or has not as many
         rows as `ids`.
         """
         try:
-            return cls(faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC), ids)
+            index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
+            if isinstance(index, faiss.IndexRefine):
+                _map_lists(_codes_of(index), path.with_suffix(LISTS))
+            return cls(index, ids)
         except RuntimeError as error:
             raise CorruptFileError(f"{path} is not a FAISS index: {error}") from error
 
@@ -323,6 +335,76 @@ def _share_found(index: VectorIndex, matrix: np.ndarray, queries: np.ndarray, ex
     rows = ids if index._row_of is None else np.where(ids >= 0, index._row_of[ids], -1)
     scores = np.einsum("qkd,qd->qk", matrix[rows], queries)
     return float(np.mean((rows >= 0) & (scores >= exact[:, -1:] - 1e-5)))
+
+
+# ---- What lies in cells, on disk -------------------------------------------------------------------------------
+# FAISS reads codes that are laid out for SIMD into the memory of each process. They are the same bytes, cell by cell,
+# in a file that is mapped: the number of rows in each cell, then of each its blocks of codes and its row numbers.
+
+
+def _codes_of(index: "faiss.IndexRefine") -> Any:
+    return faiss.downcast_index(faiss.extract_index_ivf(index.base_index))
+
+
+def _rows_in_blocks(codes: Any, sizes: np.ndarray) -> np.ndarray:
+    """How many rows there is room for in blocks, (cells,) int64, from how many there are."""
+    return -(-sizes // codes.bbs) * codes.bbs
+
+
+def _write_lists(codes: Any, file: BinaryIO) -> None:
+    lists, cells = codes.invlists, int(codes.nlist)
+    sizes = np.array([lists.list_size(cell) for cell in range(cells)], np.int64)
+    file.write(sizes.tobytes().ljust(_header_bytes(cells), b"\0"))
+    for cell, (size, rows) in enumerate(zip(sizes.tolist(), _rows_in_blocks(codes, sizes).tolist(), strict=True)):
+        if size:
+            file.write(faiss.rev_swig_ptr(lists.get_codes(cell), rows * int(codes.code_size)).tobytes())
+            file.write(faiss.rev_swig_ptr(lists.get_ids(cell), size).tobytes().ljust(rows * ROW_NUMBER_BYTES, b"\0"))
+
+
+def _map_lists(codes: Any, path: Path) -> None:
+    """Raises CorruptFileError where the file is not of these cells: what is mapped must be there to its end."""
+    cells, begin = int(codes.nlist), _header_bytes(int(codes.nlist))
+    there = path.stat().st_size if path.exists() else 0
+    sizes = np.fromfile(path, np.int64, cells) if there >= begin else np.zeros(0, np.int64)
+    rows = _rows_in_blocks(codes, sizes)
+    ends = begin + np.cumsum(rows) * (int(codes.code_size) + ROW_NUMBER_BYTES)
+    if len(sizes) < cells or (sizes < 0).any() or sizes.sum() != codes.ntotal or there != ends[-1]:
+        raise CorruptFileError(f"{path} does not hold what lies in the cells of its index")
+    lists = faiss.OnDiskInvertedLists()
+    lists.nlist, lists.code_size, lists.filename, lists.totsize = cells, codes.code_size, str(path), there
+    # Threads that read ahead are for what does not fit into memory.
+    lists.read_only, lists.prefetch_nthread = True, 0
+    lists.lists.clear()
+    for size, capacity, offset in zip(sizes.tolist(), rows.tolist(), [begin, *ends[:-1].tolist()], strict=True):
+        one = faiss.OnDiskOneList()
+        one.size, one.capacity, one.offset = size, capacity, offset
+        lists.lists.push_back(one)
+    lists.do_mmap()
+    codes.replace_invlists(lists, True)
+    lists.this.disown()
+
+
+def _header_bytes(cells: int) -> int:
+    """Rounded up to whole lines of the processor's cache."""
+    return -(-8 * cells // 64) * 64
+
+
+@contextmanager
+def _without_lists(codes: Any) -> Iterator[None]:
+    """While nothing lies in the cells."""
+    if codes is None:
+        yield
+        return
+    lists, owned = codes.invlists, codes.own_invlists
+    packer = codes.get_CodePacker()
+    empty = faiss.BlockInvertedLists(codes.nlist, packer)
+    packer.this.disown()
+    codes.own_invlists = False
+    codes.replace_invlists(empty, False)
+    try:
+        yield
+    finally:
+        codes.replace_invlists(lists, owned)
 
 
 # ---- The parts of an index --------------------------------------------------------------------------------------
