@@ -144,7 +144,7 @@ class Engine:
         view, world = self.view, self.popularity.world
         came_later = len(view.videos) - world.shape[1]
         facts = VideoFacts(
-            popularity=np.pad(world, ((0, 0), (0, came_later))),
+            popularity=np.pad(world, ((0, 0), (0, came_later))) if came_later else world,
             published_at=view.published_at,
             duration_s=view.duration_s,
             labels=view.label_matrix,

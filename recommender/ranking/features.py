@@ -28,6 +28,9 @@ SECONDS_PER_YEAR = 365.25 * SECONDS_PER_DAY
 #: Where the last of what is looked up of a video stands.
 PUBLISHED, LOG_DURATION, LABEL_SHARE = -3, -2, -1
 
+#: Of so many videos all that is looked up is worked out once and kept; of more it would take too much memory.
+TABLE_UP_TO = 100_000
+
 VectorsOf = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
@@ -79,28 +82,21 @@ class FeatureBuilder:
     def __init__(self, facts: VideoFacts, sources: Sequence[str]) -> None:
         self._facts = facts
         self._sources = sorted(sources)
-        counts = facts.popularity.astype(np.float64)
-        share = (counts + 1) / (counts.sum(axis=1, keepdims=True) + counts.shape[1])
-        self._windows = len(counts)
-        log_duration = np.log(np.maximum(facts.duration_s, 1.0))
+        self._windows = len(facts.popularity)
+        # Of all videos, each counted once more than it was.
+        total = facts.popularity.sum(axis=1, dtype=np.float64) + facts.popularity.shape[1]
+        self._growth = np.diff(np.log(total))[:, None]
         self._labels = facts.labels.shape[1]
-        self._label_ids, lengths = _padded(facts.labels.tocsr())
-        # What each label of a video counts in it; NaN without any.
-        label_share = 1 / np.where(lengths > 0, lengths, np.nan)
-        # (V, 2 P + 2) float64, all that is looked up of one video side by side: popularity, trend, and the three last.
-        self._looked_up = np.column_stack(
-            [
-                *np.log1p(counts),
-                *np.diff(np.log(share), axis=0),
-                facts.published_at / SECONDS_PER_YEAR,
-                log_duration,
-                label_share,
-            ]
-        )
-        weight = (share[0] if len(share) else np.ones(len(lengths))) * label_share
-        usual = self._label_sums(self._label_ids, weight[None])[0]
+        self._label_begins, self._label_ids = facts.labels.indptr, facts.labels.indices
+        lengths = np.diff(self._label_begins)
+        share = (facts.popularity[0] + 1) / total[0] if self._windows else np.ones(len(lengths))
+        usual = np.bincount(self._label_ids, np.repeat(share / np.maximum(lengths, 1), lengths), self._labels)
         # Of labels that hardly anything popular has, one like would say far too much.
         self._usual = np.maximum(usual / max(usual.sum(), 1e-9), 1e-3)
+        self._table: tuple[np.ndarray, np.ndarray] | None = None
+        if len(lengths) <= TABLE_UP_TO:
+            every = np.arange(len(lengths))
+            self._table = np.ascontiguousarray(self._look_up(every).T), self._labels_of(every)
         self.names = feature_names(sources, facts.popularity_names)
         self._row = {name: row for row, name in enumerate(self.names)}
         self._first_of_windows = self._row[FUSION] + 1
@@ -114,12 +110,44 @@ class FeatureBuilder:
         if not len(columns):
             return features.T
         self._put_sources(candidates, features)
-        looked_up = self._looked_up[columns].T
+        looked_up = self._look_up(columns)
         features[self._first_of_windows : self._first_of_windows + len(looked_up) - 3] = looked_up[:-3]
         features[self._row["age_years"]] = now / SECONDS_PER_YEAR - looked_up[PUBLISHED]
         if profile.known:
             self._put_history(profile, columns, looked_up, now, features)
         return features.T
+
+    def _look_up(self, columns: np.ndarray) -> np.ndarray:
+        """(2 P + 2, n) float64 of videos: popularity, trend, and the three last."""
+        if self._table is not None:
+            return self._table[0][columns].T
+        facts, windows = self._facts, self._windows
+        found = np.empty((max(2 * windows - 1, 0) + 3, len(columns)))
+        popularity = found[:windows]
+        np.log1p(facts.popularity.take(columns, axis=1), out=popularity, dtype=np.float64)
+        # How much larger a share of all a video has in a shorter memory than in the longer one.
+        np.subtract(popularity[1:], popularity[:-1], out=found[windows:-3])
+        found[windows:-3] -= self._growth
+        np.divide(facts.published_at[columns], SECONDS_PER_YEAR, out=found[PUBLISHED])
+        np.log(np.maximum(facts.duration_s[columns], 1.0), out=found[LOG_DURATION])
+        lengths = self._label_begins[columns + 1] - self._label_begins[columns]
+        # What each label of a video counts in it; NaN without any.
+        np.divide(1.0, np.where(lengths > 0, lengths, np.nan), out=found[LABEL_SHARE])
+        return found
+
+    def _labels_of(self, columns: np.ndarray) -> np.ndarray:
+        """(n, K) int32: the labels of each video side by side, L where there is none."""
+        if self._table is not None:
+            return self._table[1][columns]
+        begins = self._label_begins[columns]
+        lengths = self._label_begins[columns + 1] - begins
+        most = int(lengths.max(initial=0))
+        if most == 0:
+            return np.full((len(columns), 1), self._labels, np.int32)
+        places = np.arange(most)
+        ids = self._label_ids.take(begins[:, None] + places, mode="clip")
+        ids[places >= lengths[:, None]] = self._labels
+        return ids
 
     def _put_sources(self, candidates: Candidates, features: np.ndarray) -> None:
         # Some sources score only what they found; of one that found nothing there is nothing to compare.
@@ -146,7 +174,7 @@ class FeatureBuilder:
         self, profile: Profile, columns: np.ndarray, looked_up: np.ndarray, now: float, features: np.ndarray
     ) -> None:
         row, liked, weights = self._row, profile.liked, profile.signal
-        of_liked = self._looked_up[liked]
+        of_liked = self._look_up(liked).T
         weightings = np.empty((3, len(liked)))
         weightings[0] = weights
         weightings[1] = weights * np.exp2(-np.arange(len(liked)) / RECENT_HALF_LIFE_ITEMS)
@@ -171,16 +199,16 @@ class FeatureBuilder:
         weightings: (w, h), of the likes, spread over their labels. (w, n): 1 a label is as usual; NaN where nothing
         that was liked has labels.
         """
-        ids = self._label_ids[liked]
+        ids = self._labels_of(liked)
         taste = self._label_sums(ids, weightings)
         total = taste.sum(axis=1, keepdims=True)
         # A place without a label adds nothing.
         lift = np.zeros((len(weightings), self._labels + 1))
         lift[:, :-1] = taste / (np.where(total > 0, total, np.nan) * self._usual)
-        return lift.take(self._label_ids[columns].T, axis=1).sum(axis=1)
+        return lift.take(self._labels_of(columns).T, axis=1).sum(axis=1)
 
     def _label_sums(self, ids: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        """(w, L) sums of weights (w, n) of the videos that carry each label; ids: (n, K) rows of `_label_ids`."""
+        """(w, L) sums of weights (w, n) of the videos that carry each label; ids: (n, K) as of `_labels_of`."""
         bins = self._labels + 1
         places = ids.ravel() + bins * np.arange(len(weights))[:, None]
         sums = np.bincount(places.ravel(), weights.repeat(ids.shape[1], axis=1).ravel(), bins * len(weights))
@@ -213,14 +241,6 @@ def _nearness_in_the_day(times: np.ndarray, now: float) -> np.ndarray:
     as the same, half a day does not count."""
     turn = (times - now) * (2 * np.pi / SECONDS_PER_DAY)
     return np.exp(HOURS_MATTER * (np.cos(turn) - 1))
-
-
-def _padded(labels: sp.csr_matrix) -> tuple[np.ndarray, np.ndarray]:
-    """The labels of each video side by side, and how many they are: (V, K) int32, L where there is none, and (V,)."""
-    lengths = np.diff(labels.indptr)
-    ids = np.full((labels.shape[0], max(int(lengths.max(initial=0)), 1)), labels.shape[1], np.int32)
-    ids[np.arange(ids.shape[1]) < lengths[:, None]] = labels.indices
-    return ids, lengths
 
 
 def _means_of_known(values: np.ndarray, weightings: np.ndarray) -> np.ndarray:
