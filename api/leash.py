@@ -12,12 +12,11 @@ LEASHED_VARIABLE = "STOP_WITH_STARTER"
 
 def end_with_parent(end: Callable[[], object]) -> None:
     """Calls `end` when the process that started this one has gone, so that nothing outlives it."""
-    # A parent that is gone already is no longer the one that the system names.
-    started_by = multiprocessing.parent_process()
-    parent = os.getppid() if started_by is None else started_by.pid
+    # One that was forked from another than its starter ends with either.
+    started_by, parent = multiprocessing.parent_process(), os.getppid()
 
     def watch() -> None:
-        while os.getppid() == parent:
+        while os.getppid() == parent and (started_by is None or started_by.is_alive()):
             time.sleep(0.5)
         end()
 

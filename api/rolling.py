@@ -2,26 +2,33 @@
 
 A new process takes the place of an old one when it is ready to answer, however long that takes; Granian itself gives it
 a fixed time. An old one first closes its connections one after the other, each with the answer to its next request, so
-that nobody sends a request into a connection that is just being closed. Knows nothing of what the processes do.
+that nobody sends a request into a connection that is just being closed. Where the system allows it processes are forked
+from a template, which has imported what they need and does nothing else: they share these pages of memory, too. Knows
+nothing of what the processes do.
 """
 
 import itertools
+import multiprocessing
 import os
+import sys
 import threading
 import time
 from collections.abc import Iterable, Sequence
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
 from flask import Flask
-from granian.server.mp import MPServer
+from granian.server.mp import MPServer, WorkerProcess
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse
 
 #: Where processes say that they are ready, and are told to close their connections: a file each, named by the process.
 FOLDER_VARIABLE = "SERVER_PROCESSES_FOLDER"
+#: Elsewhere processes share a socket, which does not get through to one that is forked from another.
+FORKED = sys.platform == "linux"
 LOOK_EVERY_S = 0.05
 #: One that takes longer than this will never be ready, and the old ones go all the same, as they were told to.
 PATIENCE_S = 600.0
@@ -33,12 +40,28 @@ ANSWERS_OF_A_CONNECTION = 1_000
 
 
 class RollingServer(MPServer):
-    """Granian's own server of several processes, but for how they are replaced (SIGHUP) and stopped."""
+    """Granian's own server of several processes, but for how they are started, replaced (SIGHUP) and stopped."""
+
+    def __init__(self, *arguments: Any, imported: Sequence[str] = (), **options: Any) -> None:
+        """imported: modules that processes share; none may start threads or open files."""
+        super().__init__(*arguments, **options)
+        self._imported = imported
+        self._template = _fresh_template(imported)
+
+    def _spawn_worker(self, *arguments: Any, **options: Any) -> WorkerProcess:
+        worker = super()._spawn_worker(*arguments, **options)
+        if FORKED:
+            planned = worker.inner
+            context = multiprocessing.get_context("forkserver")
+            worker.inner = context.Process(name=planned.name, target=planned._target, args=planned._args)
+        return worker
 
     def _respawn_workers(self, workers: Sequence[int], spawn_target: Any, target_loader: Any, delay: float = 0) -> None:
         if not delay:  # they have died: nothing to be careful with
             super()._respawn_workers(workers, spawn_target, target_loader, delay)
             return
+        # The code may be another by now.
+        before, self._template = self._template, _fresh_template(self._imported)
         for place in workers:
             old = self.wrks[place]
             new = self._spawn_worker(idx=place, target=spawn_target, callback_loader=target_loader)
@@ -51,12 +74,23 @@ class RollingServer(MPServer):
             old.join(self.workers_kill_timeout)
             if old.is_alive():
                 old.kill()
+                old.join()
+        before._stop()  # type: ignore[attr-defined]
 
     def _stop_workers(self) -> None:
         for worker in self.wrks:
             _close_connections(worker.inner.pid)
         time.sleep(ENDING_S)
         super()._stop_workers()
+
+
+def _fresh_template(imported: Sequence[str]) -> forkserver.ForkServer:
+    """What the processes that begin from now on are forked from; it begins with the first of them."""
+    template = forkserver.ForkServer()
+    template.set_forkserver_preload(list(imported))
+    # `multiprocessing` has one for all times, and with it the code of when that one began.
+    forkserver.connect_to_new_process = template.connect_to_new_process
+    return template
 
 
 def install(app: Flask) -> None:

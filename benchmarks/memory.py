@@ -2,8 +2,9 @@
 
 A made service (`benchmarks.made`) whose videos are described as real ones are: a title, tags, labels, a creator,
 windows and regions of some. `watchnext serve` runs with one process, then with more, each asked for a few hundred
-lists. What both share of files is divided between them in the proportional memory (PSS) of the system, so the sums
-of all processes can be compared: the difference is what each further process costs.
+lists. What processes share is divided between them in the proportional memory (PSS) of the system, so the sums of all
+processes can be compared, those that answer nothing among them, but without the cache: the difference is what each
+further process costs.
 """
 
 import hashlib
@@ -30,7 +31,7 @@ from data.home import Home
 from data.schema import Video, VideoState
 from data.store import Store
 from data.store.tables import videos as videos_table
-from recommender.release import Releases
+from recommender.release import Releases, read_manifest
 
 app = typer.Typer()
 PATIENCE_S = 600.0
@@ -61,10 +62,11 @@ def memory(
         typer.echo(orjson.dumps(result, option=orjson.OPT_INDENT_2).decode())
         return
     typer.echo(
-        f"release of {result['videos']:,} videos, {result['release_mb']:,.0f} MB: the first process takes"
-        f" {result['first_mb']:,.0f} MB ({result['first_own_mb']:,.0f} of them no file's), each further one"
-        f" {result['further_mb']:,.0f} MB; ready after {result['start_s']:.1f} s, {processes} of them after"
-        f" {result['all_start_s']:.1f} s"
+        f"release of {result['videos']:,} videos, {result['release_mb']:,.0f} MB: a server of one process takes"
+        f" {result['first_mb']:,.0f} MB, {result['first_anonymous_mb']:,.0f} of them no pages of files; each further"
+        f" process {result['further_mb']:,.0f} MB, {result['further_anonymous_mb']:,.0f} of them no pages of files;"
+        f" ready after {result['one']['ready_s']:.1f} s, {processes} processes after"
+        f" {result['several']['ready_s']:.1f} s"
     )
 
 
@@ -110,38 +112,40 @@ def describe(store: Store, names: list[str], topic: np.ndarray) -> None:
 
 
 def measure(home: Home, viewers: int, processes: int, requests: int) -> dict[str, Any]:
-    first = _served(home, 1, viewers, requests)
-    more = _served(home, processes, viewers, requests)
+    # The same lists: they are what pages of the release are read for.
+    one = _served(home, 1, viewers, requests * processes)
+    several = _served(home, processes, viewers, requests * processes)
     releases = Releases(home.releases)
     folder = releases.folder(str(releases.current_id()))
     return {
-        "videos": releases.load_current().manifest["counts"]["videos"],
+        "videos": read_manifest(folder)["counts"]["videos"],
         "release_mb": sum(path.stat().st_size for path in folder.iterdir()) / 1e6,
-        "first_mb": sum(each["pss_mb"] for each in first["processes"]),
-        "first_own_mb": sum(each["anonymous_mb"] for each in first["processes"]),
-        "further_mb": (
-            sum(each["pss_mb"] for each in more["processes"]) - sum(each["pss_mb"] for each in first["processes"])
-        )
-        / (processes - 1),
-        "start_s": first["start_s"],
-        "all_start_s": more["start_s"],
-        "one": first["processes"],
-        "several": more["processes"],
+        "processes": processes,
+        "first_mb": one["pss_mb"],
+        "first_anonymous_mb": one["anonymous_mb"],
+        "further_mb": (several["pss_mb"] - one["pss_mb"]) / (processes - 1),
+        "further_anonymous_mb": (several["anonymous_mb"] - one["anonymous_mb"]) / (processes - 1),
+        "one": one,
+        "several": several,
     }
 
 
 def _served(home: Home, processes: int, viewers: int, requests: int) -> dict[str, Any]:
     os.environ[WORKERS_VARIABLE] = str(processes)
     started = time.perf_counter()
-    with running_server(home, free_port("127.0.0.1", 0), PATIENCE_S) as (address, _server):
-        start_s = time.perf_counter() - started
-        ready = home.root / "run" / "processes"
-        while len(pids := [int(path.stem) for path in ready.glob("*.ready")]) < processes:
+    with running_server(home, free_port("127.0.0.1", 0), PATIENCE_S) as (address, server):
+        folder = home.root / "run" / "processes"
+        while len(ready := [int(path.stem) for path in folder.glob("*.ready")]) < processes:
             time.sleep(0.1)
-        all_start_s = time.perf_counter() - started
-        _ask(address, viewers, requests * processes)
-        memory = [_memory(pid) for pid in pids]
-    return {"start_s": start_s, "all_start_s": all_start_s, "processes": memory}
+        ready_s = time.perf_counter() - started
+        _ask(address, viewers, requests)
+        tree = [psutil.Process(server.pid), *psutil.Process(server.pid).children(recursive=True)]
+        memory = {each.pid: _memory(each.pid) for each in tree if "valkey" not in each.name()}
+    return {
+        "ready_s": ready_s,
+        **{kind: sum(each[kind] for each in memory.values()) for kind in ("pss_mb", "anonymous_mb")},
+        "workers": [memory[pid] for pid in ready],
+    }
 
 
 def _ask(address: str, viewers: int, requests: int) -> None:
@@ -154,16 +158,12 @@ def _ask(address: str, viewers: int, requests: int) -> None:
 
 
 def _memory(pid: int) -> dict[str, float]:
-    full = psutil.Process(pid).memory_full_info()
+    """Of a process: all that it sees (rss), what no other sees (uss), its part of all (pss), and of that what is no
+    page of a file (anonymous)."""
     rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
-    anonymous = next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Anonymous:"))
-    return {
-        "pid": pid,
-        "rss_mb": full.rss / 1e6,
-        "own_mb": full.uss / 1e6,
-        "pss_mb": full.pss / 1e6,
-        "anonymous_mb": anonymous / 1e3 * 1.024,
-    }
+    kb = {line.split(":")[0]: int(line.split()[1]) for line in rollup.splitlines()[1:]}
+    of = {"rss_mb": kb["Rss"], "uss_mb": kb["Private_Clean"] + kb["Private_Dirty"], "pss_mb": kb["Pss"]}
+    return {name: value * 1.024e-3 for name, value in {**of, "anonymous_mb": kb["Pss_Anon"]}.items()}
 
 
 if __name__ == "__main__":

@@ -156,9 +156,9 @@ def test_all_processes_are_replaced_and_then_stopped_under_load_and_no_request_f
 
 
 def _workers(pid: int) -> set[int]:
-    """The processes that answer."""
-    found = psutil.Process(pid).children()
-    return {child.pid for child in found if "valkey" not in child.name() and "resource_tracker" not in _command(child)}
+    """The processes that answer: they are forked from another."""
+    templates = [child for child in psutil.Process(pid).children() if "forkserver" in _command(child)]
+    return {worker.pid for template in templates for worker in template.children()}
 
 
 def _command(process: psutil.Process) -> str:
