@@ -11,6 +11,7 @@ Scouarnec, VLDB 2015).
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -114,11 +115,6 @@ class VectorIndex:
         self.ids = np.arange(index.ntotal) if ids is None else np.ascontiguousarray(ids, np.int64)
         #: Whether row numbers and ids are the same.
         self.rows_are_ids = bool((self.ids == np.arange(len(self.ids))).all())
-        self._row_of: np.ndarray | None = None
-        if not self.rows_are_ids:
-            # One place more than there are ids, for all that are beyond.
-            self._row_of = np.full(int(self.ids.max(initial=-1)) + 2, -1, np.int64)
-            self._row_of[self.ids] = np.arange(len(self.ids))
 
     # ---- Building ------------------------------------------------------------------------------------------
 
@@ -193,6 +189,16 @@ class VectorIndex:
     def probes(self) -> int | None:
         """How many cells are opened for a few neighbours; None where there are none."""
         return None if self._codes is None else int(self._codes.nprobe)
+
+    @cached_property
+    def _row_of(self) -> np.ndarray | None:
+        """(most of the ids + 2,) int32: the rows of ids, -1 for none; None where they are the same."""
+        if self.rows_are_ids:
+            return None
+        # One place more than there are ids, for all that are beyond.
+        rows = np.full(int(self.ids.max(initial=-1)) + 2, -1, np.int32)
+        rows[self.ids] = np.arange(len(self.ids))
+        return rows
 
     def vectors(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(which of `ids` are here as (n,) bool, their vectors as (number here, D) float32)."""

@@ -26,8 +26,8 @@ class NewVideos:
     def __init__(self, view: CatalogueView, viewers: np.ndarray, settings: NoveltySettings) -> None:
         self._view = view
         #: (V,) int32: how many viewers each video had when the release was made.
-        self.known_by = np.zeros(len(view.videos), np.int32)
-        self.known_by[: len(viewers)] = viewers
+        came_later = len(view.videos) - len(viewers)
+        self.known_by = np.pad(viewers, (0, came_later)) if came_later else viewers
         self._few = self.known_by < settings.below_viewers
         self._seconds = settings.days * SECONDS_PER_DAY
         self._latest: _Looked | None = None
@@ -64,12 +64,18 @@ class NewVideos:
         published, created = view.published_at, view.created_at
         columns = np.flatnonzero(((published > edge) | (created > edge)) & self._few & view.shown)
         since = np.where(np.isnan(published[columns]), created[columns], published[columns])
+        there = np.flatnonzero(since <= now)
+        if len(there) > MOST_NEW:
+            # Older ones will not be among the newest again.
+            newest = there[np.argpartition(-since[there], MOST_NEW - 1)[:MOST_NEW]]
+            kept = np.sort(np.concatenate([newest, np.flatnonzero(since > now)]))
+            columns, since = columns[kept], since[kept]
         return _Young(version, now, columns, since)
 
 
 @dataclass(frozen=True)
 class _Young:
-    """All that is new at `now` or may be later, by a version of the catalogue: columns (n,) and since when (n,)."""
+    """All that counts as new at `now` or may later, by a version of the catalogue: columns (n,) and since when (n,)."""
 
     version: int
     now: float
