@@ -1,9 +1,22 @@
 """Strings in arrays: found by their place and by themselves, and added to without changing what others share."""
 
+from collections.abc import Iterator
+from unittest.mock import patch
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recommender import strings
 from recommender.strings import StringColumn, StringTable
+
+
+@pytest.fixture(autouse=True, scope="module", params=["few", "many"])
+def size(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Both ways in which strings are found."""
+    with patch.object(strings, "FEW", strings.FEW if request.param == "few" else -1):
+        yield
+
 
 TEXTS = st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=5), max_size=60)
 
