@@ -23,7 +23,7 @@ from benchmarks import main
 from benchmarks.serving.load import require_wrk
 from data.home import Home
 from data.schema import Video
-from data.store import Store
+from data.store import CHECKPOINT_PAGES, Store
 
 app = typer.Typer()
 BATCH, VIDEOS, VIEWERS = 100, 1_000, 5_000
@@ -115,7 +115,12 @@ def _home(root: Path) -> Home:
 def _floor(home: Home, seconds: float) -> float:
     """Events a second of one connection that does nothing else."""
     with contextlib.closing(sqlite3.connect(home.root / "watchnext.db", isolation_level=None)) as connection:
-        for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+        for pragma in (
+            "journal_mode = WAL",
+            "synchronous = FULL",
+            "foreign_keys = ON",
+            f"wal_autocheckpoint = {CHECKPOINT_PAGES}",
+        ):
             connection.execute(f"PRAGMA {pragma}")
         started, number = time.perf_counter(), 0
         while time.perf_counter() < started + seconds:

@@ -6,10 +6,12 @@ acknowledged was committed before. `Store` opens and migrates; `store.answers`, 
 encoders, models or HTTP.
 """
 
+import math
+import time
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
 import sqlalchemy as sa
@@ -24,8 +26,10 @@ from data.store.quick import QuickReader
 from data.store.rules import Rules
 from data.store.search import SearchIndex
 from data.store.viewers import KnownViewers
+from data.store.writing import WAIT_S, file_of
 
 __all__ = [
+    "CHECKPOINT_PAGES",
     "Answers",
     "ApiKeys",
     "AskedOtherwiseError",
@@ -49,7 +53,9 @@ DatabaseError = sa.exc.OperationalError
 
 HEAD_REVISION = "0010"
 _MIGRATION_LOCK = 7_231_977  # any constant: PostgreSQL's advisory lock of this application
-BUSY_TIMEOUT_MS = 10_000
+#: Pages of SQLite's log (40 MB) after which they are written to their places: there, what was written again and again
+#: until then is written once.
+CHECKPOINT_PAGES = 10_000
 CONNECT_TIMEOUT_S = 3
 
 
@@ -176,8 +182,8 @@ _STATE = (
 
 
 def _lock_of_file(engine: sa.Engine) -> AbstractContextManager[object]:
-    file = engine.url.database if engine.dialect.name == "sqlite" else None
-    return nullcontext() if file in (None, "", ":memory:") else FileLock(f"{file}.migrate.lock")
+    file = file_of(engine)
+    return nullcontext() if file is None else FileLock(f"{file}.migrate.lock")
 
 
 def _engine(url: str) -> sa.Engine:
@@ -195,7 +201,7 @@ def _engine(url: str) -> sa.Engine:
     if parsed.database:
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
     engine = sa.create_engine(
-        parsed, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000}, json_deserializer=orjson.loads, json_serializer=_json
+        parsed, connect_args={"timeout": WAIT_S}, json_deserializer=orjson.loads, json_serializer=_json
     )
     # SQLAlchemy's documented recipe: the driver must not begin transactions by itself, or a reader
     # that turns writer fails with "database is locked" instead of waiting.
@@ -212,9 +218,10 @@ def _configure_sqlite(connection: object, _record: object) -> None:
     connection.isolation_level = None  # type: ignore[attr-defined]
     cursor = connection.cursor()  # type: ignore[attr-defined]
     for pragma in (
-        f"busy_timeout = {BUSY_TIMEOUT_MS}",
+        _busy_timeout(WAIT_S),
         "journal_mode = WAL",
         "synchronous = FULL",
+        f"wal_autocheckpoint = {CHECKPOINT_PAGES}",
         "foreign_keys = ON",
         # What was erased is not left behind in free pages.
         "secure_delete = ON",
@@ -226,5 +233,18 @@ def _configure_sqlite(connection: object, _record: object) -> None:
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:
-    writes = connection.get_execution_options().get("writes", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    options = connection.get_execution_options()
+    if not options.get("writes", False):
+        connection.exec_driver_sql("BEGIN")
+        return
+    driver: Any = connection.connection.driver_connection
+    left_s = options.get("until", math.inf) - time.monotonic()
+    driver.execute(f"PRAGMA {_busy_timeout(min(WAIT_S, max(0.0, left_s)))}")
+    try:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    finally:
+        driver.execute(f"PRAGMA {_busy_timeout(WAIT_S)}")
+
+
+def _busy_timeout(seconds: float) -> str:
+    return f"busy_timeout = {1000 * seconds:.0f}"

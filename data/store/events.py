@@ -1,21 +1,24 @@
 """The event log in SQL: what viewers did, added once per event id, read back as histories and as a stream."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby, islice
+from functools import partial
+from itertools import chain, groupby, islice
 from operator import itemgetter
 from typing import Any, Literal
 
 import numpy as np
+import orjson
 import pandas as pd
 import sqlalchemy as sa
 
 from data.schema import Event, EventType
 from data.signals import type_codes
+from data.store.grouping import GroupCommit
 from data.store.quick import QuickReader
 from data.store.tables import events, removed_events, videos
-from data.store.writing import EVENT_LOG_LOCK, insert_into, newest_number, note_newest_number, writing
+from data.store.writing import EVENT_LOG_LOCK, newest_number, note_newest_number, writing
 
 EventOutcome = Literal["accepted", "duplicate", "unknown_video"]
 INSERT_BATCH = 5_000
@@ -26,6 +29,9 @@ HISTORY_LIMIT = 20_000
 RETRACTED = "retracted"
 IS_THERE = events.c.type != RETRACTED
 COLUMNS = tuple(str(column.name) for column in events.c if column.name not in ("seq", "first_seq", "was"))
+#: The values of a row by the order of `COLUMNS`.
+_Row = tuple[Any, ...]
+_OF_COLUMNS, _ID_AND_VIDEO = itemgetter(*COLUMNS), itemgetter(COLUMNS.index("event_id"), COLUMNS.index("video_id"))
 _IS_A_DOING = events.c.type.not_in((EventType.IMPRESSION, RETRACTED))
 #: What an event is, or was before it was taken back.
 _WAS = sa.func.coalesce(events.c.was, events.c.type).label("type")
@@ -94,6 +100,7 @@ class EventLog:
     def __init__(self, engine: sa.Engine, quick: QuickReader) -> None:
         self._engine = engine
         self._quick = quick
+        self._adding = GroupCommit(partial(writing, engine, EVENT_LOG_LOCK), _add)
 
     def add(self, batch: Sequence[Event]) -> list[EventOutcome]:
         """Commits a batch; one outcome per event, in order.
@@ -104,26 +111,9 @@ class EventLog:
         if not batch:
             return []
         now = time.time()
-        rows = [event.model_dump(mode="json") | {"received_at": now} for event in batch]
-        outcomes: list[EventOutcome] = []
-        with writing(self._engine, EVENT_LOG_LOCK) as connection:
-            wanted = {row["video_id"] for row in rows}
-            known = set(connection.execute(sa.select(videos.c.id).where(videos.c.id.in_(wanted))).scalars())
-            ids = {row["event_id"] for row in rows}
-            seen = set(connection.execute(sa.select(events.c.event_id).where(events.c.event_id.in_(ids))).scalars())
-            fresh = []
-            for row in rows:
-                if row["video_id"] not in known:
-                    outcomes.append("unknown_video")
-                elif row["event_id"] in seen:
-                    outcomes.append("duplicate")
-                else:
-                    seen.add(row["event_id"])
-                    fresh.append(row)
-                    outcomes.append("accepted")
-            if fresh:
-                _insert(connection, fresh)
-        return outcomes
+        return self._adding.commit(
+            [_OF_COLUMNS(vars(event) | {"type": event.type.value, "received_at": now}) for event in batch]
+        )
 
     def add_rows(self, rows: Sequence[Mapping[str, Any]]) -> int:
         """Commits many validated rows about known videos (keys: `COLUMNS`); returns how many were new.
@@ -135,7 +125,7 @@ class EventLog:
         with writing(self._engine, EVENT_LOG_LOCK) as connection:
             before = connection.execute(_COUNT).scalar_one()
             for start in range(0, len(rows), INSERT_BATCH):
-                _insert(connection, rows[start : start + INSERT_BATCH])
+                _insert(connection, [tuple(map(row.get, COLUMNS)) for row in rows[start : start + INSERT_BATCH]])
             return int(connection.execute(_COUNT).scalar_one() - before)
 
     def history(self, user_id: str, limit: int = HISTORY_LIMIT) -> History:
@@ -354,11 +344,52 @@ def _history(user_id: str, columns: Sequence[Sequence[Any]]) -> History:
     )
 
 
-def _insert(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+def _add(connection: sa.Connection, batches: Sequence[Sequence[_Row]]) -> list[list[EventOutcome]]:
+    """Adds what is new in several batches, in their order; an outcome for each of their rows."""
+    ids, video_ids = (set(map(itemgetter(COLUMNS.index(name)), chain(*batches))) for name in ("event_id", "video_id"))
+    known, seen = _present(connection, videos.c.id, video_ids), _present(connection, events.c.event_id, ids)
+    fresh = []
+
+    def outcome_of(row: _Row) -> EventOutcome:
+        event_id, video_id = _ID_AND_VIDEO(row)
+        if video_id not in known:
+            return "unknown_video"
+        if event_id in seen:
+            return "duplicate"
+        seen.add(event_id)
+        fresh.append(row)
+        return "accepted"
+
+    outcomes = [[outcome_of(row) for row in batch] for batch in batches]
+    if fresh:
+        _insert(connection, fresh)
+    return outcomes
+
+
+def _present(connection: sa.Connection, column: sa.Column[str], values: Collection[str]) -> set[str]:
+    """Those of many values that stand in a column."""
+    if connection.dialect.name == "sqlite":
+        # As one value: see `QuickReader.many`. And there may be more of them than a statement can have parameters.
+        query = (
+            f"SELECT json_group_array({column.name}) FROM {column.table.name}"
+            f" WHERE {column.name} IN (SELECT value FROM json_each(?))"
+        )
+        found = connection.exec_driver_sql(query, (orjson.dumps(list(values)).decode(),)).scalar_one()
+        return set(orjson.loads(found))
+    query = f"SELECT {column.name} FROM {column.table.name} WHERE {column.name} = ANY(%s)"
+    return set(connection.exec_driver_sql(query, (list(values),)).scalars())
+
+
+def _insert(connection: sa.Connection, rows: Sequence[_Row]) -> None:
     """Adds rows behind the last number, but those whose id is there."""
-    numbered = [{**row, "seq": seq} for seq, row in enumerate(rows, newest_number(connection) + 1)]
+    numbered = [(seq, *row) for seq, row in enumerate(rows, newest_number(connection) + 1)]
     # Another process may add the same id between the look and the insert: it wins, nothing breaks.
-    connection.execute(insert_into(connection, events).on_conflict_do_nothing(index_elements=["event_id"]), numbered)
+    placeholder = "?" if connection.dialect.name == "sqlite" else "%s"
+    statement = (
+        f"INSERT INTO events (seq, {', '.join(COLUMNS)}) VALUES ({', '.join([placeholder] * (1 + len(COLUMNS)))})"
+        " ON CONFLICT (event_id) DO NOTHING"
+    )
+    connection.exec_driver_sql(statement, numbered)
     note_newest_number(connection, newest_number(connection))
 
 

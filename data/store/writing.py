@@ -1,12 +1,17 @@
 """What every write shares: a transaction that takes the write lock at its start, and the counters."""
 
+import contextlib
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from data.store.tables import counters, events
+from data.store.turns import turn_to_write
+
+#: How long a writer waits for its turn on SQLite.
+WAIT_S = 10.0
 
 #: Events are numbered in the order in which they are committed, so that a reader who has seen one has seen all before.
 EVENT_LOG_LOCK = 7_231_978
@@ -14,16 +19,29 @@ EVENT_LOG_LOCK = 7_231_978
 EXPOSURES_LOCK = 7_231_979
 
 
-@contextmanager
-def writing(engine: sa.Engine, lock: int | None = None) -> Iterator[sa.Connection]:
+@contextlib.contextmanager
+def writing(engine: sa.Engine, lock: int | None = None, until: float | None = None) -> Iterator[sa.Connection]:
     """A transaction that waits for its turn to write and commits at the end.
 
-    SQLite has one turn for all (BEGIN IMMEDIATE); on PostgreSQL those with the same `lock` take turns.
+    SQLite has one turn for all, for which it waits `WAIT_S`, or until a moment of `time.monotonic()`; on PostgreSQL
+    those with the same `lock` take turns.
     """
-    with engine.connect().execution_options(writes=True) as connection, connection.begin():
+    until = time.monotonic() + WAIT_S if until is None else until
+    file = file_of(engine)
+    with (
+        contextlib.nullcontext() if file is None else turn_to_write(file),
+        engine.connect().execution_options(writes=True, until=until) as connection,
+        connection.begin(),
+    ):
         if lock is not None:
             take_turn(connection, lock)
         yield connection
+
+
+def file_of(engine: sa.Engine) -> str | None:
+    """The file of a database of SQLite, where it is one."""
+    file = engine.url.database if engine.dialect.name == "sqlite" else None
+    return None if file in (None, "", ":memory:") else file
 
 
 def take_turn(connection: sa.Connection, lock: int) -> None:
