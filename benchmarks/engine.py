@@ -45,6 +45,7 @@ from recommender.profile import Profile, profile_of_likes
 from recommender.refresh import refresh
 from recommender.release import Release
 from recommender.settings import RecommenderSettings
+from recommender.strings import StringTable
 
 app = typer.Typer()
 SOURCES = ("collaborative", "session", "walks", "sequential")
@@ -255,7 +256,7 @@ def _made_release(count: int) -> tuple[Release, CatalogueView]:
     release = Release(
         id="made",
         manifest={"id": "made", "encoder": "none", "created_at": 0.0},
-        videos=[record.id for record in records],
+        videos=StringTable.of(record.id for record in records),
         index=index,
         popularity=Popularity(world, {}, 0.8),
         viewers=np.full(count, 100, np.int32),
