@@ -12,11 +12,11 @@ LEASHED_VARIABLE = "STOP_WITH_STARTER"
 
 def end_with_parent(end: Callable[[], object]) -> None:
     """Calls `end` when the process that started this one has gone, so that nothing outlives it."""
-    # One that was forked from another than its starter ends with either.
+    # One that was forked from another than its starter does not end with that one.
     started_by, parent = multiprocessing.parent_process(), os.getppid()
 
     def watch() -> None:
-        while os.getppid() == parent and (started_by is None or started_by.is_alive()):
+        while started_by.is_alive() if started_by is not None else os.getppid() == parent:
             time.sleep(0.5)
         end()
 

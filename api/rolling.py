@@ -10,6 +10,7 @@ nothing of what the processes do.
 import itertools
 import multiprocessing
 import os
+import signal
 import sys
 import threading
 import time
@@ -114,10 +115,19 @@ def install(app: Flask) -> None:
 
     app.wsgi_app = closing_some  # type: ignore[method-assign]
 
+    template = os.getppid()
+
     def watch() -> None:
-        while not _told_to_close(folder, os.getpid()).exists():
+        while not _told_to_close(folder, os.getpid()).exists() and os.getppid() == template:
             time.sleep(LOOK_EVERY_S)
+        is_given_up = os.getppid() != template
+        if is_given_up:
+            # The server has heard no more of this process when the template died, and begins others in its place.
+            _wait_for_another(folder)
         closing.set()
+        if is_given_up:
+            time.sleep(CLOSING_S)
+            os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=watch, name="closing", daemon=True).start()
     _ready(folder, os.getpid()).touch()
@@ -135,6 +145,14 @@ def _wait_until_ready(pid: int) -> None:
     said = _ready(os.environ[FOLDER_VARIABLE], pid)
     deadline = time.monotonic() + PATIENCE_S
     while not said.exists() and psutil.pid_exists(pid) and time.monotonic() < deadline:
+        time.sleep(LOOK_EVERY_S)
+
+
+def _wait_for_another(folder: str) -> None:
+    """Until a process that is not there yet is ready."""
+    before = set(Path(folder).glob("*.ready"))
+    deadline = time.monotonic() + PATIENCE_S
+    while not set(Path(folder).glob("*.ready")) - before and time.monotonic() < deadline:
         time.sleep(LOOK_EVERY_S)
 
 

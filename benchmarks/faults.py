@@ -35,7 +35,7 @@ from api.server import free_port
 from benchmarks import main
 from benchmarks.made import library, watching
 from benchmarks.refresh import DIM, fill, frame_of, import_frame
-from benchmarks.serving import variables
+from benchmarks.serving import processes_that_answer, variables
 from benchmarks.serving.front_end import FrontEnds
 from data.home import Home
 from data.store import Store
@@ -108,15 +108,6 @@ class Scene:
     filler: Path | None
     clock: Path
 
-    def workers(self) -> list[psutil.Process]:
-        """The processes that answer."""
-        found = []
-        for child in psutil.Process(self.server).children():
-            with contextlib.suppress(psutil.Error):
-                if child.memory_info().rss > 100e6:
-                    found.append(child)
-        return found
-
     def commands(self) -> redis.Redis:
         return redis.Redis.from_url(self.redis_url, socket_timeout=5)
 
@@ -168,16 +159,27 @@ def _nothing(scene: Scene) -> None:
 
 
 def _worker_killed(scene: Scene) -> None:
-    scene.workers()[0].kill()
+    processes_that_answer(scene.home)[0].kill()
+    time.sleep(scene.seconds)
+
+
+def _template_killed(scene: Scene) -> None:
+    """What the processes were forked from is gone; others take their place."""
+    before = processes_that_answer(scene.home)
+    psutil.Process(before[0].ppid()).kill()
+    _until_gone(before, scene)
+
+
+def _until_gone(before: list[psutil.Process], scene: Scene) -> None:
+    while set(before) & set(processes_that_answer(scene.home)):
+        time.sleep(0.1)
     time.sleep(scene.seconds)
 
 
 def _all_replaced(scene: Scene) -> None:
-    before = {worker.pid for worker in scene.workers()}
+    before = processes_that_answer(scene.home)
     os.kill(scene.server, signal.SIGHUP)
-    while before & {worker.pid for worker in scene.workers()}:
-        time.sleep(0.1)
-    time.sleep(scene.seconds)
+    _until_gone(before, scene)
 
 
 def _redis_slow(scene: Scene) -> None:
@@ -288,6 +290,7 @@ def _clock_wrong(scene: Scene) -> None:
 PHASES: dict[str, Callable[[Scene], None]] = {
     "nothing": _nothing,
     "worker_killed": _worker_killed,
+    "template_killed": _template_killed,
     "all_replaced": _all_replaced,
     "redis_slow": _redis_slow,
     "redis_hangs": _redis_hangs,
@@ -308,6 +311,8 @@ def _missing(phase: str, scene: Scene) -> str | None:
     """What this machine lacks for a phase."""
     if phase == "disk_full" and scene.filler is None:
         return "a small disk takes root on Linux"
+    if phase == "template_killed" and processes_that_answer(scene.home)[0].ppid() == scene.server:
+        return "processes are forked from another one on Linux alone"
     return None
 
 

@@ -35,7 +35,7 @@ from api.settings import ServerSettings
 from benchmarks import main
 from benchmarks.engine import CANDIDATES, SHOWN, SOURCES, settings_with
 from benchmarks.quality_tasks.movielens import RATINGS, import_ratings, read_ratings
-from benchmarks.serving import variables
+from benchmarks.serving import processes_that_answer, variables
 from benchmarks.serving.floors import REDIS, SIZE
 from benchmarks.serving.load import Load, loaded, require_wrk
 from data.home import Home
@@ -187,7 +187,7 @@ def _body_bytes(home: Home) -> int:
 
 def _wait_for_all(home: Home) -> None:
     """One process that is ready earlier than the other would get all connections."""
-    while len(list((home.root / "run" / "processes").glob("*.ready"))) < ServerSettings().workers:
+    while len(processes_that_answer(home)) < ServerSettings().workers:
         time.sleep(0.05)
 
 

@@ -25,6 +25,7 @@ from api.server import free_port
 from benchmarks import main
 from benchmarks.made import library, watching
 from benchmarks.refresh import DIM, fill, frame_of, import_frame, refreshed
+from benchmarks.serving import processes_that_answer
 from data.home import Home
 from data.schema import Video
 from data.store import Store
@@ -92,9 +93,9 @@ def measure(home: Home, videos: int, events: int, viewers: int) -> dict[str, Any
     publish_s = time.perf_counter() - started
     store.catalogue.upsert(Video(id=f"newer-{number}") for number in range(100))
     started = time.perf_counter()
-    with running_server(home, free_port("127.0.0.1", 0), PATIENCE_S) as (address, server):
+    with running_server(home, free_port("127.0.0.1", 0), PATIENCE_S) as (address, _):
         start_s = time.perf_counter() - started
-        workers = _workers(server.pid)
+        workers = processes_that_answer(home)
         with _Asking(address, viewers) as asking:
             asking.until_all_answer(before)
             usual = asking.times()
@@ -122,12 +123,6 @@ def measure(home: Home, videos: int, events: int, viewers: int) -> dict[str, Any
         "failed": asking.failed,
         "answers_ms": times | {f"{name}_before": usual[name] for name in ("p50", "p99")},
     }
-
-
-def _workers(pid: int) -> list[psutil.Process]:
-    """The server's processes that answer: all that hold much, but the cache."""
-    children = psutil.Process(pid).children(recursive=True)
-    return [child for child in children if "valkey" not in child.name() and child.memory_info().rss > 100e6]
 
 
 def _memory(process: psutil.Process) -> dict[str, float]:

@@ -1,8 +1,23 @@
-"""What benchmarks of a running server share: its floors, the load that is put on it, and its environment."""
+"""What benchmarks of a running server share: its floors, the load that is put on it, its environment and processes."""
 
 import contextlib
 import os
 from collections.abc import Iterator
+
+import psutil
+
+from data.home import Home
+
+
+def processes_that_answer(home: Home) -> list[psutil.Process]:
+    """Those of a server that are ready and alive, the eldest first."""
+    found = []
+    for said in (home.root / "run" / "processes").glob("*.ready"):
+        with contextlib.suppress(psutil.Error):
+            process = psutil.Process(int(said.stem))
+            if process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return sorted(found, key=psutil.Process.create_time)
 
 
 @contextlib.contextmanager
