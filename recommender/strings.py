@@ -12,7 +12,7 @@ import numpy as np
 
 #: The hash table is less than half full, so that most strings are found where they are looked for first.
 SLOTS_PER_STRING = 2
-#: The places of so many are a dictionary of each process: a few megabytes, in which they are found in half the time.
+#: So many are objects of each process after all: some megabytes, out of which they are had in half the time.
 FEW = 50_000
 Default = TypeVar("Default")
 
@@ -24,6 +24,7 @@ class _Packed:
         self.begins, self.text = begins, text
         # Of an array each number would be an object of NumPy's, which takes longer.
         self._begins, self._text = begins.data, text.data
+        self._strings = [self._read(place) for place in range(len(self))] if len(self) <= FEW else None
 
     @classmethod
     def of(cls, strings: Iterable[str]) -> Self:
@@ -36,6 +37,9 @@ class _Packed:
         return len(self._begins) - 1
 
     def __getitem__(self, place: int) -> str:
+        return self._read(place) if self._strings is None else self._strings[place]
+
+    def _read(self, place: int) -> str:
         begins = self._begins
         return str(self._text[begins[place] : begins[place + 1]], "utf-8")
 
