@@ -80,5 +80,6 @@ class TreeArrays:
 
 def _at_most(threshold: float) -> np.float32:
     """The greatest float32 that is not above a threshold: what is compared with it is float32, too."""
-    nearest = np.float32(threshold)
+    with np.errstate(over="ignore"):
+        nearest = np.float32(threshold)
     return nearest if float(nearest) <= threshold else np.nextafter(nearest, np.float32(-np.inf))

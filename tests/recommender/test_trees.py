@@ -1,5 +1,7 @@
 """Trees as arrays: the numbers are those of the library."""
 
+import warnings
+
 import lightgbm
 import numpy as np
 import pytest
@@ -49,6 +51,16 @@ def test_a_candidate_on_a_threshold_goes_the_same_way() -> None:
     near = np.concatenate([np.float32(thresholds), np.nextafter(np.float32(thresholds), np.float32(np.inf))])
     features = np.repeat(near[:, None], FEATURES, axis=1).astype(np.float32)
     np.testing.assert_array_equal(as_arrays(booster).scores(features.T), booster.predict(features, raw_score=True))
+
+
+def test_thresholds_beyond_all_float32_are_kept_without_a_warning() -> None:
+    split = {"split_feature": 0, "decision_type": "<=", "missing_type": "NaN", "default_left": False}
+    leaves = {"left_child": {"leaf_value": 1.0}, "right_child": {"leaf_value": 2.0}}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        trees = TreeArrays([{**split, **leaves, "threshold": 1.7e308}], 1)
+    lowest, highest = -np.finfo(np.float32).max, np.finfo(np.float32).max
+    assert trees.scores(np.array([[lowest, highest, np.nan]], np.float32)).tolist() == [1, 1, 2]
 
 
 def test_trees_that_learned_nothing_have_a_leaf_each() -> None:
