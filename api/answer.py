@@ -298,7 +298,9 @@ class Answer:
     def _cached_candidates(self, place: _Place) -> Ranked | None:
         cached = self._cache.get(*place)
         if self.state is not None and (cached is None or not self._is_current(cached)):
-            if self._cache.state != "up" or self._cache.is_first(*place, self.state.did):
+            # What would not be kept is not announced either: others would wait for it in vain.
+            is_kept = self.is_whole and not self._restricted()
+            if not is_kept or self._cache.state != "up" or self._cache.is_first(*place, self.state.did):
                 return None
             cached = self._cache.wait_for(*place, self.state.did, self._budget.left_ms / 1000)
         if cached is None or not self._is_current(cached) or not self._fills_the_page(cached):

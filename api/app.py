@@ -48,6 +48,10 @@ def _install_request_ids(app: Flask) -> None:
     def begin() -> None:
         g.request_id = request_id_of(request.environ)
         g.started = request.environ.get(pressure.CAME_AT) or time.perf_counter()
+        try:
+            request.query_string.decode()
+        except UnicodeDecodeError:
+            raise Problem(422, "invalid_request", "the query of the URL is not UTF-8") from None
         for name, value in (request.view_args or {}).items():
             if any(character < " " for character in value):
                 raise Problem(422, "invalid_request", f"{name} holds control characters", field=name)

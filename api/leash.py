@@ -6,6 +6,8 @@ import threading
 import time
 from collections.abc import Callable
 
+import psutil
+
 #: Set by whoever starts a process for its own use: it stops when its starter is gone.
 LEASHED_VARIABLE = "STOP_WITH_STARTER"
 
@@ -14,9 +16,10 @@ def end_with_parent(end: Callable[[], object]) -> None:
     """Calls `end` when the process that started this one has gone, so that nothing outlives it."""
     # One that was forked from another than its starter does not end with that one.
     started_by, parent = multiprocessing.parent_process(), os.getppid()
+    starter = psutil.Process(parent if started_by is None else started_by.pid)
 
     def watch() -> None:
-        while started_by.is_alive() if started_by is not None else os.getppid() == parent:
+        while starter.is_running() and (started_by is not None or os.getppid() == parent):
             time.sleep(0.5)
         end()
 

@@ -135,10 +135,14 @@ def _unpack(value: bytes, world: str, question: bytes) -> ReadyAnswer | None:
     if value[: _CHECKSUM.size] != _CHECKSUM.pack(zlib.crc32(content)):
         return None
     facts, _, body = content.partition(b"\n")
-    asked, release, released_at, state, until, fallback = orjson.loads(facts)
-    if asked.encode("latin-1") != question:
+    try:
+        asked, release, released_at, state, until, fallback = orjson.loads(facts)
+        if asked.encode("latin-1") != question:
+            return None
+        return ReadyAnswer(body, release.encode(), released_at, ViewerState._make(state), world, until, fallback)
+    except (TypeError, ValueError, AttributeError):
+        # Of another version of the service.
         return None
-    return ReadyAnswer(body, release.encode(), released_at, ViewerState._make(state), world, until, fallback)
 
 
 def _size(question: bytes, answer: ReadyAnswer) -> int:

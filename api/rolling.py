@@ -61,8 +61,10 @@ class RollingServer(MPServer):
         if not delay:  # they have died: nothing to be careful with
             super()._respawn_workers(workers, spawn_target, target_loader, delay)
             return
-        # The code may be another by now.
-        before, self._template = self._template, _fresh_template(self._imported)
+        before = None
+        if len(workers) == len(self.wrks):
+            # The code may be another by now.
+            before, self._template = self._template, _fresh_template(self._imported)
         for place in workers:
             old = self.wrks[place]
             new = self._spawn_worker(idx=place, target=spawn_target, callback_loader=target_loader)
@@ -76,7 +78,8 @@ class RollingServer(MPServer):
             if old.is_alive():
                 old.kill()
                 old.join()
-        before._stop()  # type: ignore[attr-defined]
+        if before is not None:
+            before._stop()  # type: ignore[attr-defined]
 
     def _stop_workers(self) -> None:
         for worker in self.wrks:
@@ -129,6 +132,8 @@ def install(app: Flask) -> None:
             time.sleep(CLOSING_S)
             os.kill(os.getpid(), signal.SIGTERM)
 
+    # Of an earlier process of this number.
+    _told_to_close(folder, os.getpid()).unlink(missing_ok=True)
     threading.Thread(target=watch, name="closing", daemon=True).start()
     _ready(folder, os.getpid()).touch()
 

@@ -8,7 +8,7 @@ no place among those that are worked on.
 import logging
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 ROUTE = "/v1/users/<path:user_id>/recommendations"
 _BEFORE, _AFTER = ROUTE.split("<path:user_id>")
-_GOOD_VIEWER = re.compile(r"[^\x00-\x1f]{1,200}")
+_GOOD_VIEWER = re.compile(r"[^\x00-\x1f/][^\x00-\x1f]{0,199}")
 
 
 class Shortcut:
@@ -61,16 +61,17 @@ class Shortcut:
             self._service.telemetry.answered(ROUTE, "GET", 200, time.perf_counter() - started)
             return [body]
 
-        body = self._service.ready_answer(viewer, question, request_id)
+        body = self._tried(self._service.ready_answer, viewer, question, request_id)
         if body is not None:
             return given(body)
         environ[CAME_AT], environ[HAS_PLACE] = started, self._gate.enter()
         if not environ[HAS_PLACE]:
             return self._application(environ, start_response)
         try:
-            body = self._service.shared_answer(viewer, question, request_id)
+            body = self._tried(self._service.shared_answer, viewer, question, request_id)
             if body is None:
-                body = self._service.turns.do(partial(self._made_list, environ, viewer, question, request_id))
+                make = partial(self._made_list, environ, viewer, question, request_id)
+                body = self._tried(self._service.turns.do, make)
             return self._application(environ, start_response) if body is None else given(body)
         finally:
             self._gate.leave()
@@ -88,13 +89,17 @@ class Shortcut:
             return None
 
     def _made_list(self, environ: dict[str, Any], viewer: str, question: bytes, request_id: str) -> bytes | None:
+        args = MultiDict(parse_qsl(question.decode(), keep_blank_values=True, errors="werkzeug.url_quote"))
+        asked = as_request(query_of(RecommendationQuery, args))
+        found = self._service.recommend(viewer, asked, request_id, budget_of(self._service, environ), question)
+        return json_of({"request_id": request_id} | found)
+
+    def _tried(self, give: Callable[..., bytes | None], *asked: Any) -> bytes | None:
+        """An answer; None where something is wrong, with the request or here, of which Flask tells."""
         try:
-            asked = as_request(query_of(RecommendationQuery, MultiDict(parse_qsl(environ["QUERY_STRING"], True))))
-            budget = budget_of(self._service, environ)
-            found = self._service.recommend(viewer, asked, request_id, budget, question)
-            return json_of({"request_id": request_id} | found)
-        except Problem:
+            return give(*asked)
+        except (Problem, UnicodeDecodeError):
             return None
         except Exception:
-            log.exception("request %s: no list can be made", request_id)
+            log.exception("a list cannot be given before Flask")
             return None

@@ -39,11 +39,11 @@ class Turns:
     def do(self, work: Callable[[], Result]) -> Result:
         """What comes of some work, or raises what it raises: done by the one thread, or by this one where that does not
         come to it in time."""
-        if self._thread is None:
-            self._begin()
         mine = _Work(work)
-        self._waiting.put(mine)
-        if not mine.done.acquire(timeout=LONGEST_S):
+        has_thread = self._thread is not None or self._begin()
+        if has_thread:
+            self._waiting.put(mine)
+        if not mine.done.acquire(timeout=LONGEST_S if has_thread else 0):
             mine.do()
             mine.done.acquire()
         if mine.error is not None:
@@ -51,11 +51,17 @@ class Turns:
         result: Result = mine.result
         return result
 
-    def _begin(self) -> None:
+    def _begin(self) -> bool:
+        """Whether there is the thread; the system may have none to give."""
         with self._starting:
             if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name="turns", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._work, name="turns", daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError:
+                    return False
+                self._thread = thread
+        return True
 
     def _work(self) -> None:
         while True:

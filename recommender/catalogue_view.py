@@ -106,6 +106,8 @@ class CatalogueView:
         self._in_country: dict[str, np.ndarray] = {}
         self._with_label: dict[str, np.ndarray] = {}
         self._column_of_number = np.full(1, -1, np.int32)
+        # Whether another view goes on with these very arrays.
+        self._lent = False
         self._lock = threading.Lock()
 
     @classmethod
@@ -124,6 +126,7 @@ class CatalogueView:
 
     def _read_all(self, store: Store, news_of_known: bool = True) -> None:
         with self._lock:
+            self._keep_own_arrays()
             self.version = self.opened = store.catalogue.version()
             self.rules = store.rules.list()
             there = np.zeros(len(self.videos), bool)
@@ -136,6 +139,7 @@ class CatalogueView:
         """Reads what was written since the last look."""
         with self._lock:
             version, changed, removed = store.catalogue.changed_since(self.version)
+            self._keep_own_arrays()
             with self._changing():
                 if self._take(changed)[1]:
                     self.opened = version
@@ -182,8 +186,8 @@ class CatalogueView:
             for country, mask in self._in_country.items():
                 grown._in_country[country] = np.concatenate([mask, np.zeros(more, bool)])
             grown._labels_beyond = dict(self._labels_beyond)
-            apart = grown._growing is not self._growing
-            grown._column_of_number = self._column_of_number.copy() if apart else self._column_of_number
+            self._lent = grown._growing is self._growing
+            grown._column_of_number = self._column_of_number if self._lent else self._column_of_number.copy()
             grown.rules = self.rules
             grown.version = grown.opened = self.version
             if read_at is not None:
@@ -192,6 +196,16 @@ class CatalogueView:
         with grown._changing():
             grown._take(records, news_of_known=False)
         return grown
+
+    def _keep_own_arrays(self) -> None:
+        """Before anything is written to them: the view that goes on with these sees for itself what has changed."""
+        if self._lent:
+            copied = {name: getattr(self, name).copy() for name in _ARRAYS}
+            self._growing = GrowingArrays(_ARRAYS, len(self.videos), copied)
+            for name, array in copied.items():
+                setattr(self, name, array)
+            self._column_of_number = self._column_of_number.copy()
+            self._lent = False
 
     # ---- On disk -------------------------------------------------------------------------------------------
 

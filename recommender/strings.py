@@ -4,6 +4,7 @@ A million strings as Python objects, and a dictionary of them, are hundreds of m
 changed or added later are objects of the process, beside the arrays.
 """
 
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Self, TypeVar, overload
 from zlib import crc32
@@ -100,6 +101,7 @@ class StringTable(Sequence[str]):
         self._packed = packed
         self._slots = slots
         self._added: list[str] = []
+        self._adding = threading.Lock()
         self.place_of: dict[str, int] | _PlaceOf
         if len(packed) <= FEW:
             self.place_of = {packed[place]: place for place in range(len(packed))}
@@ -131,9 +133,12 @@ class StringTable(Sequence[str]):
         """Its place, which is a new one where it is not here yet."""
         place = self.place_of.get(string)
         if place is None:
-            place = len(self)
-            self._added.append(string)
-            self.place_of[string] = place
+            with self._adding:
+                place = self.place_of.get(string)
+                if place is None:
+                    place = len(self)
+                    self._added.append(string)
+                    self.place_of[string] = place
         return place
 
     def copy(self) -> "StringTable":

@@ -70,13 +70,20 @@ class _FileLock:
 
     def acquire(self, *, timeout: float) -> bool:
         until = time.monotonic() + timeout
-        self._handle = os.open(self._path, os.O_CREAT | os.O_RDONLY, 0o644)
+        try:
+            self._handle = os.open(self._path, os.O_CREAT | os.O_RDONLY, 0o644)
+        except OSError:
+            return False
         try:
             while not self._is_free():
                 if time.monotonic() >= until:
                     os.close(self._handle)
                     return False
                 time.sleep(ASK_EVERY_S)
+        except OSError:
+            # A disk that knows no locks.
+            os.close(self._handle)
+            return False
         except BaseException:
             os.close(self._handle)
             raise

@@ -1,5 +1,6 @@
 """Operations over HTTP: which release is served, refreshes as jobs of their own."""
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -45,12 +46,14 @@ def ended(job: dict[str, Any]) -> bool:
 
 
 def process_of(job_id: str) -> psutil.Process:
-    (found,) = [
-        process
-        for process in psutil.Process().children(recursive=True)
-        if "api.refresh_job" in process.cmdline() and any(job_id in file.path for file in process.open_files())
-    ]
-    return found
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        # Some of an earlier test are just ending.
+        with contextlib.suppress(psutil.Error):
+            if "api.refresh_job" in process.cmdline() and any(job_id in file.path for file in process.open_files()):
+                found.append(process)
+    (only,) = found
+    return only
 
 
 # ---- Releases --------------------------------------------------------------------------------------------------

@@ -246,3 +246,17 @@ def test_lists_whose_showing_is_to_be_kept_are_made(make_app: Callable[..., Flas
         client.get("/v1/users/u0/recommendations", headers={"X-Request-ID": f"list-{number}"})
     client.application.extensions["watchnext"].exposures.flush()
     assert {shown["request_id"] for shown in store.exposures.newest()} == {"list-0", "list-1", "list-2"}
+
+
+def test_a_query_is_read_as_flask_reads_it(two: tuple[FlaskClient, FlaskClient]) -> None:
+    """Front ends may send UTF-8 as it is, and what is no UTF-8 must not become a list of something else."""
+    client, _ = two
+    path = "/v1/users/u0/recommendations"
+    quoted = client.get(path, query_string="labels=caf%C3%A9").json
+    plain = client.get(path, environ_overrides={"QUERY_STRING": "labels=café".encode().decode("latin-1")}).json
+    assert ids(plain) == ids(quoted)
+    assert quoted["items"] == [] or all("café" in item["labels"] for item in quoted["items"])
+    for wrong in ("labels=\xff", "limit=none"):
+        refused = client.get(path, environ_overrides={"QUERY_STRING": wrong})
+        assert (refused.status_code, refused.mimetype) == (422, "application/problem+json")
+    assert client.get("/v1/users//u0/recommendations").status_code != 200, "as for any other route"

@@ -234,3 +234,28 @@ def test_who_grew_second_grows_apart(view: CatalogueView, store: Store) -> None:
     grown = more.with_videos(many)
     assert grown.rating.tolist() == [0, 0, 0, 6, 12] + 3_000 * [12]
     assert grown.column_of["m2999"] == 3_004 and grown.columns_of_numbers(np.array([3_099])).tolist() == [3_004]
+
+
+def test_a_view_and_the_one_grown_from_it_each_see_what_changes(view: CatalogueView, store: Store) -> None:
+    """The grown one goes on with the same arrays; the first one serves until it is ready."""
+    store.catalogue.upsert([Video(id="d")])
+    view.update(store)
+    grown = view.with_videos([store.catalogue.get("d")], view.version)
+    assert grown.with_any_label(["a"]).tolist() == [True, False, False, False]
+    copies = 64 * "5"
+    store.catalogue.upsert(
+        Video(id=name, labels=[label], media_path=f"/{name}", content_hash=copies) for name, label in ("ab", "cc")
+    )
+    store.catalogue.set_hidden("b", True)
+    opened = grown.opened
+    for each in (view, grown):
+        each.update(store)
+        size = len(each.videos)
+        assert each.with_any_label(["a"]).tolist() == [False] * size
+        assert each.with_any_label(["b"]).tolist()[:3] == [True, True, False]
+        assert each.duplicate_group[0] == each.duplicate_group[2] >= 0
+        assert each.shown.tolist()[:3] == [True, False, True]
+    store.catalogue.set_hidden("b", False)
+    for each in (view, grown):
+        each.update(store)
+        assert each.shown.all() and each.opened > opened

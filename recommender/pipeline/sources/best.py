@@ -14,11 +14,11 @@ def best(scores: np.ndarray, eligible: np.ndarray, k: int) -> Found:
     scores: (W,) float32 of the first W columns; eligible: (V,) bool with V >= W.
     """
     scores = scores.astype(np.float32, copy=False)
-    found = best_rows(scores * eligible[: len(scores)], k)
-    of_found = scores[found]
-    of_found *= eligible[found]
-    above_0 = np.count_nonzero(of_found > 0)
-    return Found(found[:above_0], of_found[:above_0], scores)
+    open_to = np.where(eligible[: len(scores)], scores, np.float32(0))
+    found = best_rows(open_to, k)
+    of_found = open_to[found]
+    above_0 = of_found > 0
+    return Found(found[above_0], of_found[above_0], scores)
 
 
 def best_of(columns: np.ndarray, scores: np.ndarray, eligible: np.ndarray, k: int) -> Found:
