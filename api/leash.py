@@ -19,8 +19,15 @@ def end_with_parent(end: Callable[[], object]) -> None:
     starter = psutil.Process(parent if started_by is None else started_by.pid)
 
     def watch() -> None:
-        while starter.is_running() and (started_by is not None or os.getppid() == parent):
+        while _lives(starter) and (started_by is not None or os.getppid() == parent):
             time.sleep(0.5)
         end()
 
     threading.Thread(target=watch, name="end-with-parent", daemon=True).start()
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

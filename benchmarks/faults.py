@@ -159,8 +159,12 @@ def _nothing(scene: Scene) -> None:
 
 
 def _worker_killed(scene: Scene) -> None:
-    processes_that_answer(scene.home)[0].kill()
+    before = processes_that_answer(scene.home)
+    before[0].kill()
     time.sleep(scene.seconds)
+    # One more that goes before the first one's successor has come would be taken for a server that cannot run.
+    while len(processes_that_answer(scene.home)) < len(before):
+        time.sleep(0.1)
 
 
 def _template_killed(scene: Scene) -> None:
