@@ -31,6 +31,8 @@ FOLDER_VARIABLE = "SERVER_PROCESSES_FOLDER"
 #: Elsewhere processes share a socket, which does not get through to one that is forked from another.
 FORKED = sys.platform == "linux"
 LOOK_EVERY_S = 0.05
+#: How long a template that was killed takes to be gone at most.
+DYING_S = 10.0
 #: One that takes longer than this will never be ready, and the old ones go all the same, as they were told to.
 PATIENCE_S = 600.0
 #: Time in which front ends that ask all the time have moved to other processes; and where there are none.
@@ -92,8 +94,20 @@ def _fresh_template(imported: Sequence[str]) -> forkserver.ForkServer:
     """What the processes that begin from now on are forked from; it begins with the first of them."""
     template = forkserver.ForkServer()
     template.set_forkserver_preload(list(imported))
+
+    def connect(fds: Sequence[int]) -> tuple[int, int]:
+        until = time.monotonic() + DYING_S
+        while True:
+            try:
+                return template.connect_to_new_process(fds)
+            except ConnectionError:
+                # It has been killed and is not gone yet: the next one begins when it is.
+                if time.monotonic() >= until:
+                    raise
+                time.sleep(LOOK_EVERY_S)
+
     # `multiprocessing` has one for all times, and with it the code of when that one began.
-    forkserver.connect_to_new_process = template.connect_to_new_process
+    forkserver.connect_to_new_process = connect
     return template
 
 
