@@ -55,8 +55,7 @@ class RollingServer(MPServer):
         worker = super()._spawn_worker(*arguments, **options)
         if FORKED:
             planned = worker.inner
-            context = multiprocessing.get_context("forkserver")
-            worker.inner = context.Process(name=planned.name, target=planned._target, args=planned._args)
+            worker.inner = _Forked(name=planned.name, target=planned._target, args=planned._args)
         return worker
 
     def _respawn_workers(self, workers: Sequence[int], spawn_target: Any, target_loader: Any, delay: float = 0) -> None:
@@ -90,24 +89,26 @@ class RollingServer(MPServer):
         super()._stop_workers()
 
 
-def _fresh_template(imported: Sequence[str]) -> forkserver.ForkServer:
-    """What the processes that begin from now on are forked from; it begins with the first of them."""
-    template = forkserver.ForkServer()
-    template.set_forkserver_preload(list(imported))
-
-    def connect(fds: Sequence[int]) -> tuple[int, int]:
+class _Forked(multiprocessing.context.ForkServerProcess):
+    def start(self) -> None:
         until = time.monotonic() + DYING_S
         while True:
             try:
-                return template.connect_to_new_process(fds)
-            except ConnectionError:
-                # It has been killed and is not gone yet: the next one begins when it is.
+                super().start()
+                return
+            except (ConnectionError, EOFError):
+                # The template has been killed and is not gone yet: the next one begins when it is.
                 if time.monotonic() >= until:
                     raise
                 time.sleep(LOOK_EVERY_S)
 
+
+def _fresh_template(imported: Sequence[str]) -> forkserver.ForkServer:
+    """What the processes that begin from now on are forked from; it begins with the first of them."""
+    template = forkserver.ForkServer()
+    template.set_forkserver_preload(list(imported))
     # `multiprocessing` has one for all times, and with it the code of when that one began.
-    forkserver.connect_to_new_process = connect
+    forkserver.connect_to_new_process = template.connect_to_new_process
     return template
 
 
