@@ -220,6 +220,15 @@ def test_while_the_database_is_away_a_viewer_known_to_the_cache_has_a_list_of_th
     assert ask(cached, user="u1")["items"], "and others have one, too"
 
 
+def test_what_will_not_be_kept_is_not_announced(cached: FlaskClient, bare_redis: redis.Redis) -> None:
+    """Whoever asks for the same viewer next would wait for it in vain."""
+    kept = "wn:*:candidates:" + "[0-9a-f]" * 32
+    ask(cached, labels="space")
+    assert list(bare_redis.scan_iter(f"{kept}*")) == []
+    ask(cached)
+    assert len(list(bare_redis.scan_iter(f"{kept}:*"))) == 1 == len(list(bare_redis.scan_iter(kept)))
+
+
 def test_garbage_in_the_cache_is_passed_over(cached: FlaskClient, redis_server: str) -> None:
     right = ask(cached)
     client = redis.Redis.from_url(redis_server)

@@ -11,6 +11,7 @@ from recommender.catalogue_view import CatalogueView
 from recommender.index import VectorIndex
 from recommender.live_index import LiveIndex
 from recommender.novelty import NewVideos, NoveltySettings
+from recommender.pipeline.sources.best import best
 from recommender.pipeline.sources.content import ContentSource, FreshSource, interests
 from recommender.pipeline.sources.continuing import ContinueWatchingSource, NextEpisodeSource
 from recommender.pipeline.sources.history import HistorySource
@@ -201,3 +202,13 @@ def test_a_source_of_which_one_thing_is_set_keeps_its_own_defaults_for_the_other
     assert given.model_copy(update={"session": usual.session, "fresh": usual.fresh}) == usual
     with pytest.raises(ValidationError, match="candidates"):
         SourcesSettings.model_validate({"session": {"candidates": 0}})
+
+
+def test_the_best_are_eligible_and_above_0_and_of_equals_the_first() -> None:
+    scores = np.array([3, 1, 3, np.inf, -1, 0, 2, -np.inf], np.float32)
+    eligible = np.array([1, 1, 1, 0, 1, 1, 1, 0, 1], bool)
+    for k, expected in ((2, [0, 2]), (3, [0, 2, 6]), (8, [0, 2, 6, 1])):
+        found = best(scores, eligible, k)
+        assert found.columns.tolist() == expected
+        assert found.scores.tolist() == scores[expected].tolist()
+    assert best(scores, np.zeros(9, bool), 3).columns.tolist() == []
