@@ -59,8 +59,8 @@ class RollingServer(MPServer):
         return worker
 
     def _respawn_workers(self, workers: Sequence[int], spawn_target: Any, target_loader: Any, delay: float = 0) -> None:
-        if not delay:  # they have died: nothing to be careful with
-            super()._respawn_workers(workers, spawn_target, target_loader, delay)
+        if not delay:
+            self._replace_dead(workers, spawn_target, target_loader)
             return
         before = None
         if len(workers) == len(self.wrks):
@@ -79,8 +79,25 @@ class RollingServer(MPServer):
             if old.is_alive():
                 old.kill()
                 old.join()
+            _forget(old.inner.pid)
         if before is not None:
             before._stop()  # type: ignore[attr-defined]
+
+    def _replace_dead(self, workers: Sequence[int], spawn_target: Any, target_loader: Any) -> None:
+        """Processes that have died: nothing to be careful with.
+
+        Granian ends where one dies again within seconds. That is meant for those that cannot begin, and not for those
+        that have answered and were killed.
+        """
+        dead = {place: self.wrks[place].inner.pid for place in workers}
+        has_answered = [place for place, pid in dead.items() if _is_ready(pid)]
+        super()._respawn_workers(workers, spawn_target, target_loader)
+        for place in has_answered:
+            self.respawned_wrks.pop(place, None)
+            _forget(dead[place])
+        if self.interrupt_children:
+            # Granian may have overheard one that died while it was told of another.
+            self.main_loop_interrupt.set()
 
     def _stop_workers(self) -> None:
         for worker in self.wrks:
@@ -157,14 +174,24 @@ def _ready(folder: str, pid: int) -> Path:
     return Path(folder) / f"{pid}.ready"
 
 
+def _is_ready(pid: int) -> bool:
+    return _ready(os.environ[FOLDER_VARIABLE], pid).exists()
+
+
+def _forget(pid: int) -> None:
+    if not psutil.pid_exists(pid):
+        folder = os.environ[FOLDER_VARIABLE]
+        _ready(folder, pid).unlink(missing_ok=True)
+        _told_to_close(folder, pid).unlink(missing_ok=True)
+
+
 def _told_to_close(folder: str, pid: int) -> Path:
     return Path(folder) / f"{pid}.close"
 
 
 def _wait_until_ready(pid: int) -> None:
-    said = _ready(os.environ[FOLDER_VARIABLE], pid)
     deadline = time.monotonic() + PATIENCE_S
-    while not said.exists() and psutil.pid_exists(pid) and time.monotonic() < deadline:
+    while not _is_ready(pid) and psutil.pid_exists(pid) and time.monotonic() < deadline:
         time.sleep(LOOK_EVERY_S)
 
 

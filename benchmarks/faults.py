@@ -167,6 +167,13 @@ def _worker_killed(scene: Scene) -> None:
         time.sleep(0.1)
 
 
+def _template_killed(scene: Scene) -> None:
+    """What the processes were forked from is gone; others take their place."""
+    before = processes_that_answer(scene.home)
+    psutil.Process(before[0].ppid()).kill()
+    _until_gone(before, scene)
+
+
 def _until_gone(before: list[psutil.Process], scene: Scene) -> None:
     while set(before) & set(processes_that_answer(scene.home)):
         time.sleep(0.1)
@@ -287,6 +294,7 @@ def _clock_wrong(scene: Scene) -> None:
 PHASES: dict[str, Callable[[Scene], None]] = {
     "nothing": _nothing,
     "worker_killed": _worker_killed,
+    "template_killed": _template_killed,
     "all_replaced": _all_replaced,
     "redis_slow": _redis_slow,
     "redis_hangs": _redis_hangs,
@@ -307,6 +315,8 @@ def _missing(phase: str, scene: Scene) -> str | None:
     """What this machine lacks for a phase."""
     if phase == "disk_full" and scene.filler is None:
         return "a small disk takes root on Linux"
+    if phase == "template_killed" and processes_that_answer(scene.home)[0].ppid() == scene.server:
+        return "processes are forked from another one on Linux alone"
     return None
 
 

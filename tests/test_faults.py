@@ -10,7 +10,7 @@ import pytest
 from benchmarks.faults import PHASES
 
 #: What this needs beside Python is there where skips are forbidden.
-MAY_BE_SKIPPED = {"disk_full"}
+MAY_BE_SKIPPED = {"disk_full", "template_killed"}
 
 
 @pytest.mark.timeout(600)
