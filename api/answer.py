@@ -280,7 +280,7 @@ class Answer:
         if not len(seen):
             return NOTHING_SHOWN
         columns = np.array([self._engine.column_of.get(name, -1) for name in seen.video_ids], np.int64)
-        impression = seen.types == EventType.IMPRESSION.value
+        impression = np.array([kind == EventType.IMPRESSION for kind in seen.types])
         return unclicked_showings(
             columns[columns >= 0], impression[columns >= 0], seen.times[columns >= 0], now, fatigue
         )

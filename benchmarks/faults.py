@@ -159,12 +159,13 @@ def _nothing(scene: Scene) -> None:
 
 
 def _worker_killed(scene: Scene) -> None:
-    before = processes_that_answer(scene.home)
-    before[0].kill()
+    """The eldest is killed and, as soon as another has taken its place, that one, too."""
+    for place in (0, -1):
+        before = processes_that_answer(scene.home)
+        before[place].kill()
+        while before[place] in (answering := processes_that_answer(scene.home)) or len(answering) < len(before):
+            time.sleep(0.1)
     time.sleep(scene.seconds)
-    # One more that goes before the first one's successor has come would be taken for a server that cannot run.
-    while len(processes_that_answer(scene.home)) < len(before):
-        time.sleep(0.1)
 
 
 def _template_killed(scene: Scene) -> None:

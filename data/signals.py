@@ -39,23 +39,6 @@ def _known(values: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(values), 0.0, values)
 
 
-def strongest_of_each_type(group: np.ndarray, codes: np.ndarray, signal: np.ndarray) -> np.ndarray:
-    """The signals (n,) with all but the strongest of each type in each group set to 0.
-
-    Groups are numbers, one per video or per (viewer, video): watching twice is not liking twice. `data.digest` keeps
-    the same ones of a whole log.
-    """
-    pairs = np.sort(group.astype(np.int64) * len(CODE) + codes)
-    if (pairs[1:] != pairs[:-1]).all():
-        return signal
-    order = np.lexsort((np.abs(signal), codes, group))
-    last = np.ones(len(order), bool)
-    last[:-1] = (np.diff(group[order]) != 0) | (np.diff(codes[order]) != 0)
-    kept = np.zeros_like(signal)
-    kept[order[last]] = signal[order[last]]
-    return kept
-
-
 def begins_of_runs(keys: np.ndarray) -> np.ndarray:
     """Where in (n,) sorted keys each of them begins: (distinct,) int64."""
     begins = np.ones(len(keys), bool)

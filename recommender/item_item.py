@@ -13,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from scipy.linalg import lapack
 from scipy.sparse import _sparsetools as kernels
 
+from recommender.compiled import compiled, reads, writes
+
 #: Rows that are worked on at a time, so that no second matrix of the full size is needed.
 BLOCK = 512
 
@@ -45,15 +47,16 @@ class ItemWeights:
 
     def scores(self, columns: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """Scores of all videos for a history: (h,) columns and weights -> (V,) float32."""
-        # Added up where they are stored, without a copy of the rows: from the last to the first, so that there is
-        # nothing between the end of a row and the begin of the next.
-        last_first = np.argsort(-columns)
-        rows = columns[last_first]
-        bounds = np.empty((len(rows), 2), self.weights.indptr.dtype)
-        bounds[:, 0], bounds[:, 1] = self.weights.indptr[rows], self.weights.indptr[rows + 1]
-        shares = np.zeros((len(rows), 2), np.float32)
-        shares[:, 0] = weights[last_first]
-        return added_up(self.size, bounds.ravel(), self.weights.indices, self.weights.data, shares.ravel()[:-1])
+        sums = np.zeros(self.size, np.float32)
+        add_up(
+            np.asarray(columns, np.int64),
+            np.asarray(weights, np.float32),
+            self.weights.indptr,
+            self.weights.indices,
+            self.weights.data,
+            sums,
+        )
+        return sums
 
     def sparse_scores(self, columns: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The same as `scores` without the zeros: (n,) int64 columns in order and (n,) float32 scores."""
@@ -101,12 +104,15 @@ class ItemWeights:
         return cls(sp.csr_matrix(parts, tuple(arrays["shape"])))
 
 
-def added_up(size: int, bounds: np.ndarray, indices: np.ndarray, data: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    """(size,) float32: for each of n spans its share (n,) float32 of `data` added where `indices` says. Span i goes
-    from bounds[i] to bounds[i + 1], of the kind of the indices; where that is less, it is empty."""
-    sums = np.zeros(size, np.float32)
-    kernels.csc_matvec(size, len(shares), bounds, indices, data, shares, sums)
-    return sums
+@compiled(reads("int64"), reads("float32"), reads("int32"), reads("int32"), reads("float32"), writes("float32"))
+def add_up(
+    rows: np.ndarray, shares: np.ndarray, indptr: np.ndarray, indices: np.ndarray, data: np.ndarray, sums: np.ndarray
+) -> None:
+    """Adds to sums (V,) some rows (h,) of a sparse matrix, each times its share (h,)."""
+    for place in range(len(rows)):
+        row, share = rows[place], shares[place]
+        for entry in range(indptr[row], indptr[row + 1]):
+            sums[indices[entry]] += share * data[entry]
 
 
 def fit_item_weights(positives: sp.csr_matrix, settings: ItemItemSettings | None = None) -> ItemWeights:

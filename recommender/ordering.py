@@ -6,6 +6,8 @@ number are sorted without any branch (Bramas: A Novel Hybrid Quicksort Algorithm
 
 import numpy as np
 
+from recommender.compiled import compiled, reads, writes
+
 _ROW = np.int64(0xFFFF_FFFF)
 
 
@@ -20,11 +22,14 @@ def best_rows(scores: np.ndarray, k: int) -> np.ndarray:
     """The first k of `best_first`, or all where there are fewer."""
     if k >= len(scores):
         return best_first(scores)
-    keys = _keys(scores)
-    keys.partition(len(keys) - k)
-    keys = keys[len(keys) - k :]
-    keys.sort()
-    return _rows(keys)
+    return _rows_of_greatest(_keys(scores), k)
+
+
+def best_open_rows(scores: np.ndarray, is_open: np.ndarray, k: int) -> np.ndarray:
+    """The first k of `best_first` of those that are open and score above 0; is_open: (m,) bool, m >= n."""
+    keys = np.empty(len(scores), np.int64)
+    count = _put_open_keys(np.ascontiguousarray(scores, np.float32), is_open, keys)
+    return _rows_of_greatest(keys[:count], k)
 
 
 def least_first(numbers: np.ndarray) -> np.ndarray:
@@ -36,14 +41,37 @@ def least_first(numbers: np.ndarray) -> np.ndarray:
 
 def _keys(scores: np.ndarray) -> np.ndarray:
     """(n,) int64 that are in the order of the scores, of equal ones the first row the greatest."""
-    # Adding 0 makes of -0.0 the 0.0 that it is equal to.
-    bits = (scores + np.float32(0)).astype(np.float32, copy=False).view(np.int32)
-    # The bits of floats are in their order, but the wrong way round below 0.
-    bits ^= (bits >> 31) & 0x7FFF_FFFF
-    keys = bits.astype(np.int64)
-    keys <<= 32
-    keys -= np.arange(len(keys))
+    keys = np.empty(len(scores), np.int64)
+    _put_keys(np.ascontiguousarray(scores, np.float32), keys)
     return keys
+
+
+@compiled(reads("float32"), writes("int64"))
+def _put_keys(scores: np.ndarray, keys: np.ndarray) -> None:
+    bits = scores.view(np.int32)
+    for row in range(len(scores)):
+        # The bits of floats are in their order, but the wrong way round below 0; and -0.0 is equal to 0.0.
+        key = np.int64(bits[row]) if scores[row] != 0 else np.int64(0)
+        keys[row] = ((key ^ 0x7FFF_FFFF if key < 0 else key) << 32) - row
+
+
+@compiled(reads("float32"), reads("bool_"), writes("int64"))
+def _put_open_keys(scores: np.ndarray, is_open: np.ndarray, keys: np.ndarray) -> np.int64:
+    bits = scores.view(np.int32)
+    count = np.int64(0)
+    for row in range(len(scores)):
+        # What is not open is written over by the next one: a branch would be mispredicted at every other row.
+        keys[count] = (np.int64(bits[row]) << 32) - row
+        count += np.int64(is_open[row]) & np.int64(scores[row] > 0)
+    return count
+
+
+def _rows_of_greatest(keys: np.ndarray, k: int) -> np.ndarray:
+    if k < len(keys):
+        keys.partition(len(keys) - k)
+        keys = keys[len(keys) - k :]
+    keys.sort()
+    return _rows(keys)
 
 
 def _rows(keys: np.ndarray) -> np.ndarray:

@@ -13,8 +13,9 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from data.schema import SKIP_BELOW, WATCHED_FROM, EventType
-from data.signals import CODE, begins_of_runs, excludes, signals, strongest_of_each_type, type_codes
+from data.signals import CODE, excludes, signals, type_codes
 from data.store.events import History
+from recommender.compiled import compiled, reads, writes
 from recommender.ordering import least_first
 
 _IMPRESSION, _WATCH = CODE[EventType.IMPRESSION.value], CODE[EventType.WATCH.value]
@@ -79,9 +80,9 @@ def nobody() -> Profile:
 
 def build_profile(history: History, column_of_video: Mapping[str, int], settings: ProfileSettings) -> Profile:
     """Folds a history (newest first) into a profile; videos that the release does not know are passed over."""
-    found = map(column_of_video.get, history.video_ids.tolist(), repeat(-1))
+    found = map(column_of_video.get, history.video_ids, repeat(-1))
     columns = np.fromiter(found, np.int64, len(history))
-    return profile_of(columns, type_codes(history.types.tolist()), history.values, history.times, settings)
+    return profile_of(columns, type_codes(history.types), history.values, history.times, settings)
 
 
 def profile_of(
@@ -94,32 +95,63 @@ def profile_of(
         columns, codes, values, times = columns[here], codes[here], values[here], times[here]
     if len(columns) == 0:
         return nobody()
+    total, excluded = np.zeros(len(columns)), np.zeros(len(columns), bool)
     by_video = least_first(columns)
-    starts = begins_of_runs(columns[by_video])
-    # The newest event about each video is the first of its run.
-    first = by_video[starts]
-    videos = columns[first]
-    total, excluded = signals(codes, values)[by_video], excludes(codes, values)[by_video]
-    if len(videos) < len(columns):
-        group = np.repeat(np.arange(len(videos)), np.diff(starts, append=len(columns)))
-        total = np.bincount(group, strongest_of_each_type(group, codes[by_video], total))
-        excluded = np.logical_or.reduceat(excluded, starts)
-    watched = videos[excluded]
-    order = np.argsort(first)
-    liked = order[total[order] > 0]
-    half_way = (codes == _WATCH) & (values >= SKIP_BELOW) & (values < WATCHED_FROM)
-    left = order[:0]
-    if half_way.any():
-        left = order[half_way[first[order]] & ~np.isin(videos[order], watched) & (total[order] > 0)]
-    liked = liked[: settings.recent_items]
-    return Profile(
-        videos[liked],
-        total[liked].astype(np.float32),
-        times[first[liked]],
-        videos[order[total[order] < 0]],
-        watched,
-        videos[left],
+    newest = _gather_by_video(
+        columns, codes, signals(codes, values), excludes(codes, values), by_video, total, excluded
     )
+    columns, times, total, excluded = columns[newest], times[newest], total[newest], excluded[newest]
+    is_liked = total > 0
+    liked = is_liked.nonzero()[0][: settings.recent_items]
+    values = values[newest]
+    half_way = (codes[newest] == _WATCH) & (values >= SKIP_BELOW) & (values < WATCHED_FROM)
+    return Profile(
+        columns[liked],
+        total[liked].astype(np.float32),
+        times[liked],
+        columns[total < 0],
+        np.sort(columns[excluded]),
+        columns[half_way & ~excluded & is_liked],
+    )
+
+
+@compiled(
+    reads("int64"), reads("int8"), reads("float32"), reads("bool_"), reads("int64"), writes("float64"), writes("bool_")
+)
+def _gather_by_video(
+    columns: np.ndarray,
+    codes: np.ndarray,
+    signal: np.ndarray,
+    excludes: np.ndarray,
+    by_video: np.ndarray,
+    total: np.ndarray,
+    excluded: np.ndarray,
+) -> np.ndarray:
+    """(n,) bool: the newest event about each video, for which `total` has the signals of all events about it added up,
+    and `excluded` whether any of them excludes it. Of each type the strongest counts; watching twice is not liking
+    twice.
+
+    columns: (n,) of events, newest first; by_video: (n,), those about the same video together, newest first.
+    """
+    is_newest = np.zeros(len(columns), np.bool_)
+    strongest = np.zeros(128, np.float32)
+    begin = 0
+    while begin < len(by_video):
+        newest = by_video[begin]
+        is_newest[newest] = True
+        end = begin
+        while end < len(by_video) and columns[by_video[end]] == columns[newest]:
+            event = by_video[end]
+            excluded[newest] |= excludes[event]
+            if abs(signal[event]) >= abs(strongest[codes[event]]):
+                strongest[codes[event]] = signal[event]
+            end += 1
+        for place in range(begin, end):
+            code = codes[by_video[place]]
+            total[newest] += strongest[code]
+            strongest[code] = 0.0
+        begin = end
+    return is_newest
 
 
 def profile_of_likes(

@@ -12,7 +12,7 @@ import scipy.sparse as sp
 from pydantic import BaseModel, ConfigDict, Field
 
 from data.interactions import Interactions
-from recommender.item_item import ItemWeights, added_up
+from recommender.item_item import ItemWeights, add_up
 from recommender.strongest import strongest_of_product
 
 #: Likes whose followers are looked up at a time: some hundred megabytes.
@@ -142,7 +142,9 @@ class GrownTransitions(ItemWeights):
         return len(self._row)
 
     def scores(self, columns: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        return added_up(self.size, *self._compressed_rows(columns), weights.astype(np.float32, copy=False))
+        sums = np.zeros(self.size, np.float32)
+        add_up(np.arange(len(columns)), np.asarray(weights, np.float32), *self._compressed_rows(columns), sums)
+        return sums
 
     def _compressed_rows(self, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         offsets, indices, data = super()._compressed_rows(self._row[columns])

@@ -47,14 +47,11 @@ _KINDS = {"seq": np.int64, "first_seq": np.int64, "value": np.float64, "occurred
 
 @dataclass(frozen=True)
 class History:
-    """A viewer's events, newest first: parallel arrays of length n.
-
-    `video_ids` and `types` are str objects, `values` float64 (NaN where there is none), `times` float64 seconds.
-    """
+    """A viewer's n events, newest first: `values` float64 (NaN where there is none), `times` float64 seconds."""
 
     user_id: str
-    video_ids: np.ndarray
-    types: np.ndarray
+    video_ids: Sequence[str]
+    types: Sequence[str]
     values: np.ndarray
     times: np.ndarray
 
@@ -336,8 +333,8 @@ def _history(user_id: str, columns: Sequence[Sequence[Any]]) -> History:
     video_ids, types, values, times = columns
     return History(
         user_id,
-        np.array(video_ids, dtype=object),
-        np.array(types, dtype=object),
+        video_ids,
+        types,
         # None becomes NaN.
         np.array(values, dtype=np.float64),
         np.array(times, dtype=np.float64),

@@ -15,6 +15,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from recommender.ordering import best_first, best_rows
+from recommender.pipeline.merging import mark_if_behind, side_by_side
 from recommender.pipeline.sources.settings import SourceSettings
 from recommender.pipeline.stages import (
     Candidates,
@@ -152,20 +153,11 @@ class Pipeline:
 
     def _merged(self, sources: Sequence[Source], finds: Sequence[Found], weights: np.ndarray) -> Candidates:
         named = np.concatenate([found.columns for found in finds] or [_NOTHING])
-        is_named = np.zeros(self.size, bool)
-        is_named[named] = True
-        columns = is_named.nonzero()[0]
-        row_of = np.empty(self.size, np.int64)
-        row_of[columns] = np.arange(len(columns))
-        rows = row_of[named]
+        begins = np.cumsum([0, *(len(found.columns) for found in finds)])
+        columns, rows, ranks = side_by_side(named, begins)
         scores = np.empty((len(finds), len(columns)), np.float32)
-        ranks = np.zeros((len(finds), len(columns)), np.int32)
-        start = 0
         for source, found in enumerate(finds):
-            end = start + len(found.columns)
-            scores[source] = found.scores_of(columns, rows[start:end])
-            ranks[source, rows[start:end]] = np.arange(1, end - start + 1)
-            start = end
+            scores[source] = found.scores_of(columns, rows[begins[source] : begins[source + 1]])
         names = tuple(source.name for source in sources)
         return Candidates(columns, names, weights, ranks, scores, np.zeros(len(columns), np.float32))
 
@@ -178,11 +170,10 @@ class Pipeline:
         parts = (scorer or self.scorer).parts(query, candidates)
         fused = parts.sum(axis=0)
         order = best_rows(fused, self.settings.reserve)
-        best, parts, scores = candidates.take(order), parts.take(order, axis=1), fused[order]
-        behind = (parts > 0) & (parts >= NAMED_FROM_SHARE * scores)
+        best, scores = candidates.take(order), fused[order]
         found_by = np.zeros(len(scores), np.uint32)
-        for name, is_behind in zip(candidates.sources, behind, strict=True):
-            found_by += is_behind * np.uint32(1 << self._bits[name])
+        for name, part in zip(candidates.sources, parts, strict=True):
+            mark_if_behind(part, order, scores, NAMED_FROM_SHARE, 1 << self._bits[name], found_by)
         return replace(best, fused=scores), Ranked(best.columns, scores, found_by)
 
     def hydrate(self, query: Query, slate: Shown, trace: Trace, skip: Collection[str] = ()) -> list[dict[str, Any]]:

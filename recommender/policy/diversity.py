@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from recommender.compiled import NUMBER, compiled, reads, writes
 from recommender.policy.facts import Facts, Members
 
 #: Below this an item adds nothing that is not there; its logarithm is the largest penalty.
@@ -84,18 +85,45 @@ def _features(facts: Facts, columns: np.ndarray, labels: Members, label_share: f
     """(p, D + l) float32 whose products are `weight` times the likeness: the cosine of looks and that of label sets, in
     their shares. Of a video that has neither they are 0."""
     has_vector, vectors = facts.vectors(columns)
-    carried = np.zeros(facts.labels.shape[1], bool)
-    carried[labels.codes] = True
-    place_of_code = carried.cumsum() + (vectors.shape[1] - 1)
-    features = np.empty((len(columns), vectors.shape[1] + np.count_nonzero(carried)), np.float32)
-    looks, label_sets = features[:, : vectors.shape[1]], features[:, vectors.shape[1] :]
-    looks_scale = np.float32(np.sqrt(weight * (1.0 - label_share)))
-    if has_vector.all():
-        np.multiply(vectors, looks_scale, out=looks)
-    else:
-        looks[:] = 0.0
-        looks[has_vector] = vectors * looks_scale
-    label_sets[:] = 0.0
-    entry = np.sqrt(weight * label_share / np.maximum(labels.counts, 1)).astype(np.float32)
-    features[labels.rows, place_of_code[labels.codes]] = entry[labels.rows]
+    place_of_code = np.full(facts.labels.shape[1], -1, np.int64)
+    carried = _number(labels.codes, place_of_code)
+    features = np.zeros((len(columns), vectors.shape[1] + carried), np.float32)
+    _fill(has_vector, vectors, labels.offsets, labels.codes, place_of_code, label_share, weight, features)
     return features
+
+
+@compiled(reads("int32"), writes("int64"))
+def _number(codes: np.ndarray, place_of_code: np.ndarray) -> int:
+    """Gives each code a place, and says how many there are."""
+    count = 0
+    for code in codes:
+        if place_of_code[code] < 0:
+            place_of_code[code] = count
+            count += 1
+    return count
+
+
+@compiled(
+    reads("bool_"), reads("float32", 2), reads("int64"), reads("int32"), reads("int64"), NUMBER, NUMBER,
+    writes("float32", 2),
+)  # fmt: skip
+def _fill(
+    has_vector: np.ndarray,
+    vectors: np.ndarray,
+    offsets: np.ndarray,
+    codes: np.ndarray,
+    place_of_code: np.ndarray,
+    label_share: float,
+    weight: float,
+    features: np.ndarray,
+) -> None:
+    of_looks, of_labels = np.float32(np.sqrt(weight * (1.0 - label_share))), weight * label_share
+    length, vector = vectors.shape[1], 0
+    for row in range(len(has_vector)):
+        if has_vector[row]:
+            for place in range(length):
+                features[row, place] = of_looks * vectors[vector, place]
+            vector += 1
+        begin, end = offsets[row], offsets[row + 1]
+        for entry in range(begin, end):
+            features[row, length + place_of_code[codes[entry]]] = np.sqrt(of_labels / (end - begin))

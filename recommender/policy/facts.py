@@ -79,7 +79,7 @@ class Facts:
         offsets = np.zeros(len(columns) + 1, np.int64)
         counts.cumsum(out=offsets[1:])
         entries = (starts - offsets[:-1]).repeat(counts) + np.arange(offsets[-1])
-        return Members(offsets, self.labels.indices[entries])
+        return Members(offsets, self.labels.indices[entries].astype(np.int32, copy=False))
 
     @cached_property
     def newest_first(self) -> np.ndarray:

@@ -4,13 +4,13 @@ Pure functions of arrays: what is known of the videos when a release is built, t
 sources said of the candidates. Nothing of who the viewer is (age, sex, place) and nothing of models.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sp
 
+from recommender.compiled import NUMBER, WHOLE, compiled, reads, writes
 from recommender.pipeline.stages import Candidates
 from recommender.popularity import SECONDS_PER_DAY
 from recommender.profile import Profile
@@ -96,11 +96,10 @@ class FeatureBuilder:
         self._table: tuple[np.ndarray, np.ndarray] | None = None
         if len(lengths) <= TABLE_UP_TO:
             every = np.arange(len(lengths))
-            self._table = np.ascontiguousarray(self._look_up(every).T), self._labels_of(every)
+            self._table = self._look_up(every), self._labels_of(every)
         self.names = feature_names(sources, facts.popularity_names)
         self._row = {name: row for row, name in enumerate(self.names)}
-        self._first_of_windows = self._row[FUSION] + 1
-        self._rows_of_sources: dict[tuple[str, ...], tuple[np.ndarray, np.ndarray]] = {}
+        self._rows_of_sources: dict[tuple[str, ...], np.ndarray] = {}
 
     def build(self, profile: Profile, candidates: Candidates, now: float) -> np.ndarray:
         """(n, F) float32, a column for each of `names`; NaN where nothing is known. `now` is seconds since 1970."""
@@ -109,18 +108,20 @@ class FeatureBuilder:
         features = np.full((len(self.names), len(columns)), np.nan, np.float32)
         if not len(columns):
             return features.T
-        self._put_sources(candidates, features)
-        looked_up = self._look_up(columns)
-        features[self._first_of_windows : self._first_of_windows + len(looked_up) - 3] = looked_up[:-3]
-        features[self._row["age_years"]] = now / SECONDS_PER_YEAR - looked_up[PUBLISHED]
+        scores, ranks = (np.ascontiguousarray(array) for array in (candidates.scores, candidates.ranks))
+        rows = self._rows_of(candidates.sources)
+        _put_sources(scores, ranks, candidates.fused, rows, len(self._sources), features)
+        looked_up, first = self._look_up(columns), self._row[FUSION] + 1
+        features[first : first + looked_up.shape[1] - 3] = looked_up[:, :-3].T
+        features[self._row["age_years"]] = now / SECONDS_PER_YEAR - looked_up[:, PUBLISHED]
         if profile.known:
             self._put_history(profile, columns, looked_up, now, features)
         return features.T
 
     def _look_up(self, columns: np.ndarray) -> np.ndarray:
-        """(2 P + 2, n) float64 of videos: popularity, trend, and the three last."""
+        """(n, 2 P + 2) float64 of videos: popularity, trend, and the three last."""
         if self._table is not None:
-            return self._table[0][columns].T
+            return self._table[0].take(columns, axis=0)
         facts, windows = self._facts, self._windows
         found = np.empty((max(2 * windows - 1, 0) + 3, len(columns)))
         popularity = found[:windows]
@@ -133,12 +134,12 @@ class FeatureBuilder:
         lengths = self._label_begins[columns + 1] - self._label_begins[columns]
         # What each label of a video counts in it; NaN without any.
         np.divide(1.0, np.where(lengths > 0, lengths, np.nan), out=found[LABEL_SHARE])
-        return found
+        return np.ascontiguousarray(found.T)
 
     def _labels_of(self, columns: np.ndarray) -> np.ndarray:
         """(n, K) int32: the labels of each video side by side, L where there is none."""
         if self._table is not None:
-            return self._table[1][columns]
+            return self._table[1].take(columns, axis=0)
         begins = self._label_begins[columns]
         lengths = self._label_begins[columns + 1] - begins
         most = int(lengths.max(initial=0))
@@ -147,72 +148,39 @@ class FeatureBuilder:
         places = np.arange(most)
         ids = self._label_ids.take(begins[:, None] + places, mode="clip")
         ids[places >= lengths[:, None]] = self._labels
-        return ids
+        return ids.astype(np.int32, copy=False)
 
-    def _put_sources(self, candidates: Candidates, features: np.ndarray) -> None:
-        # Some sources score only what they found; of one that found nothing there is nothing to compare.
-        known = ~np.isnan(candidates.scores)
-        count = np.maximum(known.sum(axis=1, keepdims=True), 1)
-        centred = candidates.scores - np.where(known, candidates.scores, 0).sum(axis=1, keepdims=True) / count
-        spread = np.sqrt(np.where(known, centred * centred, 0).sum(axis=1, keepdims=True) / count)
-        here, rows = self._rows_of(candidates.sources)
-        # Of a source that scores all alike the candidates are all average.
-        features[rows] = (centred / np.where(spread > 0, spread, 1))[here]
-        features[rows + len(self._sources)] = np.where(candidates.ranks > 0, candidates.ranks, np.nan)[here]
-        features[self._row[FUSION]] = _standardised(candidates.fused)
-
-    def _rows_of(self, sources: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
-        """Which of these sources there are features for, and the rows of their scores: (m,) int64 each."""
+    def _rows_of(self, sources: tuple[str, ...]) -> np.ndarray:
+        """The rows of the scores of these sources, -1 where there are no features for one: (S,) int64."""
         found = self._rows_of_sources.get(sources)
         if found is None:
-            pairs = [(place, self._sources.index(name)) for place, name in enumerate(sources) if name in self._sources]
-            here, rows = np.array(pairs, np.int64).reshape(-1, 2).T
-            found = self._rows_of_sources[sources] = here, rows
+            rows = [self._sources.index(name) if name in self._sources else -1 for name in sources]
+            found = self._rows_of_sources[sources] = np.array(rows, np.int64)
         return found
 
     def _put_history(
         self, profile: Profile, columns: np.ndarray, looked_up: np.ndarray, now: float, features: np.ndarray
     ) -> None:
-        row, liked, weights = self._row, profile.liked, profile.signal
-        of_liked = self._look_up(liked).T
-        weightings = np.empty((3, len(liked)))
-        weightings[0] = weights
-        weightings[1] = weights * np.exp2(-np.arange(len(liked)) / RECENT_HALF_LIFE_ITEMS)
-        weightings[2] = weights * _nearness_in_the_day(profile.times, now)
-        affinities = self._label_affinities(columns, liked, weightings * of_liked[:, LABEL_SHARE])
-        features[row["label_affinity"] : row["label_affinity_at_this_hour"] + 1] = affinities * looked_up[LABEL_SHARE]
-        of_all, of_recent = _means_of_known(of_liked, weightings[:2])
-        features[row["published_after_history"]] = looked_up[PUBLISHED] - of_all[PUBLISHED]
-        features[row["published_after_recent"]] = looked_up[PUBLISHED] - of_recent[PUBLISHED]
+        row, liked = self._row, profile.liked
+        of_liked = self._look_up(liked)
+        affinities, means = np.empty((3, len(columns))), np.empty((3, of_liked.shape[1]))
+        _weigh_likes(
+            self._labels_of(columns), of_liked, self._labels_of(liked), profile.signal, profile.times, now,
+            self._usual, affinities, means,
+        )  # fmt: skip
+        of_all, of_recent, _ = means
+        affinities *= looked_up[:, LABEL_SHARE]
+        features[row["label_affinity"] : row["label_affinity_at_this_hour"] + 1] = affinities
+        features[row["published_after_history"]] = looked_up[:, PUBLISHED] - of_all[PUBLISHED]
+        features[row["published_after_recent"]] = looked_up[:, PUBLISHED] - of_recent[PUBLISHED]
         usual = of_all[0] if self._windows else np.nan
-        features[row["more_popular_than_history"]] = looked_up[0] - usual
-        features[row["duration_after_history"]] = looked_up[LOG_DURATION] - of_recent[LOG_DURATION]
+        features[row["more_popular_than_history"]] = looked_up[:, 0] - usual
+        features[row["duration_after_history"]] = looked_up[:, LOG_DURATION] - of_recent[LOG_DURATION]
         if self._facts.vectors is not None:
-            self._put_similarity(self._facts.vectors, columns, liked, weights, features)
+            self._put_similarity(self._facts.vectors, columns, liked, profile.signal, features)
         features[row["history_length"]] = len(liked)
         features[row["history_popularity"]] = usual
         features[row["log_minutes_since_last"]] = np.log1p(max(now - profile.times[0], 0.0) / 60)
-
-    def _label_affinities(self, columns: np.ndarray, liked: np.ndarray, weightings: np.ndarray) -> np.ndarray:
-        """The sum over a candidate's labels of how much more often than usual the viewer likes them.
-
-        weightings: (w, h), of the likes, spread over their labels. (w, n): 1 a label is as usual; NaN where nothing
-        that was liked has labels.
-        """
-        ids = self._labels_of(liked)
-        taste = self._label_sums(ids, weightings)
-        total = taste.sum(axis=1, keepdims=True)
-        # A place without a label adds nothing.
-        lift = np.zeros((len(weightings), self._labels + 1))
-        lift[:, :-1] = taste / (np.where(total > 0, total, np.nan) * self._usual)
-        return lift.take(self._labels_of(columns).T, axis=1).sum(axis=1)
-
-    def _label_sums(self, ids: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        """(w, L) sums of weights (w, n) of the videos that carry each label; ids: (n, K) as of `_labels_of`."""
-        bins = self._labels + 1
-        places = ids.ravel() + bins * np.arange(len(weights))[:, None]
-        sums = np.bincount(places.ravel(), weights.repeat(ids.shape[1], axis=1).ravel(), bins * len(weights))
-        return sums.reshape(len(weights), bins)[:, :-1]
 
     def _put_similarity(
         self, vectors_of: VectorsOf, columns: np.ndarray, liked: np.ndarray, weights: np.ndarray, features: np.ndarray
@@ -229,25 +197,91 @@ class FeatureBuilder:
         features[self._row["recent_similarity"], here] = cosines[:, 1:].max(axis=1)
 
 
-def _standardised(values: np.ndarray) -> np.ndarray:
-    """In standard deviations from the mean; 0 where all are alike."""
-    centred = values - values.mean()
-    spread = math.sqrt(float(centred @ centred) / len(values))
-    return centred / (spread if spread > 0 else 1)
+@compiled(reads("float32"), writes("float32"))
+def _standardise(values: np.ndarray, standardised: np.ndarray) -> None:
+    """In standard deviations from the mean of those that are known (not NaN); 0 where all are alike."""
+    known, total, squares = 0, 0.0, 0.0
+    for value in values:
+        if not np.isnan(value):
+            known += 1
+            total += value
+    mean = total / max(known, 1)
+    for value in values:
+        if not np.isnan(value):
+            squares += (value - mean) ** 2
+    spread = np.sqrt(squares / max(known, 1))
+    for place in range(len(values)):
+        standardised[place] = (values[place] - mean) / (spread if spread > 0 else 1.0)
 
 
-def _nearness_in_the_day(times: np.ndarray, now: float) -> np.ndarray:
-    """(h,) in 0..1: how near moments are to now on the clock, whatever the day and the time zone; an hour or two count
-    as the same, half a day does not count."""
-    turn = (times - now) * (2 * np.pi / SECONDS_PER_DAY)
-    return np.exp(HOURS_MATTER * (np.cos(turn) - 1))
+@compiled(reads("float32", 2), reads("int32", 2), reads("float32"), reads("int64"), WHOLE, writes("float32", 2))
+def _put_sources(
+    scores: np.ndarray, ranks: np.ndarray, fused: np.ndarray, rows: np.ndarray, sources: int, features: np.ndarray
+) -> None:
+    """rows: (S,), where the scores of each source go, -1 for nowhere; the ranks go `sources` rows further on, and the
+    fusion behind all of them."""
+    for source in range(len(rows)):
+        row = rows[source]
+        if row >= 0:
+            # Some sources score only what they found; of one that found nothing there is nothing to compare.
+            _standardise(scores[source], features[row])
+            for candidate in range(len(fused)):
+                rank = ranks[source, candidate]
+                features[sources + row, candidate] = rank if rank > 0 else np.nan
+    _standardise(fused, features[2 * sources])
 
 
-def _means_of_known(values: np.ndarray, weightings: np.ndarray) -> np.ndarray:
-    """The weighted means of the values (h, m) that are not NaN, for each weighting (w, h) > 0; NaN when none is known.
+@compiled(
+    reads("int32", 2), reads("float64", 2), reads("int32", 2), reads("float32"), reads("float64"), NUMBER,
+    reads("float64"), writes("float64", 2), writes("float64", 2),
+)  # fmt: skip
+def _weigh_likes(
+    labels: np.ndarray,
+    liked: np.ndarray,
+    labels_of_liked: np.ndarray,
+    signal: np.ndarray,
+    times: np.ndarray,
+    now: float,
+    usual: np.ndarray,
+    affinities: np.ndarray,
+    means: np.ndarray,
+) -> None:
+    """What is known of the likes, weighed in three ways: by signal, and what is recent more, and what was liked at this
+    time of the day more.
 
-    (w, m).
+    labels: (n, K) of the candidates; liked: (h, M) and labels_of_liked (h, K), what is looked up of the likes; usual:
+    (L,) shares of the labels. affinities: (3, n), summed over a candidate's labels how much more often than usual the
+    viewer likes them, 1 a label is as usual; NaN where nothing that was liked has labels. means: (3, M) of what is
+    known; NaN where nothing is.
     """
-    known = ~np.isnan(values)
-    total = weightings @ known
-    return weightings @ np.where(known, values, 0) / np.where(total > 0, total, np.nan)
+    unlabelled = len(usual)
+    taste, known = np.zeros((3, unlabelled)), np.zeros(means.shape)
+    total = np.zeros(3)
+    means[:] = 0.0
+    weights = np.empty(3)
+    for like in range(len(liked)):
+        turn = (times[like] - now) * (2 * np.pi / SECONDS_PER_DAY)
+        # On the clock, whatever the day and the time zone: an hour or two count as the same, half a day does not count.
+        nearness_in_the_day = np.exp(HOURS_MATTER * (np.cos(turn) - 1))
+        weights[0] = signal[like]
+        weights[1] = signal[like] * np.exp2(-like / RECENT_HALF_LIFE_ITEMS)
+        weights[2] = signal[like] * nearness_in_the_day
+        for way in range(3):
+            share = weights[way] * liked[like, LABEL_SHARE]
+            for label in labels_of_liked[like]:
+                if label != unlabelled:
+                    taste[way, label] += share
+                    total[way] += share
+            for fact in range(liked.shape[1]):
+                value = liked[like, fact]
+                if not np.isnan(value):
+                    known[way, fact] += weights[way]
+                    means[way, fact] += weights[way] * value
+    means /= known
+    for way in range(3):
+        for candidate in range(len(labels)):
+            affinity = 0.0 if total[way] > 0 else np.nan
+            for label in labels[candidate]:
+                if label != unlabelled:
+                    affinity += taste[way, label] / (total[way] * usual[label])
+            affinities[way, candidate] = affinity

@@ -11,10 +11,15 @@ from typing import Any
 
 import numpy as np
 
+from recommender.compiled import compiled, reads, writes
+
 #: Leaves of a tree are the bits of a whole number of 16.
 MOST_LEAVES = 16
 _MOST_NODES = MOST_LEAVES - 1
-_FIRST_LEFT = np.array([(~ruled_out & (ruled_out + 1)).bit_length() - 1 for ruled_out in range(1 << MOST_LEAVES)])
+_FIRST_LEFT = np.array(
+    [min((~ruled_out & (ruled_out + 1)).bit_length() - 1, _MOST_NODES) for ruled_out in range(1 << MOST_LEAVES)],
+    np.uint8,
+)
 
 
 class TreeArrays:
@@ -25,7 +30,7 @@ class TreeArrays:
 
         Raises ValueError for what these arrays cannot say: too many leaves, categories, zeros that mean missing.
         """
-        nodes = (len(trees), _MOST_NODES, 1)
+        nodes = (len(trees), _MOST_NODES)
         self._rows = np.zeros(nodes, np.int64)
         # The places of nodes that are not there rule out nothing.
         self._thresholds = np.full(nodes, np.inf, np.float32)
@@ -34,7 +39,6 @@ class TreeArrays:
         self._features = features
         for tree, root in enumerate(trees):
             self._add(tree, root, [0, 0])
-        self._first_leaf = MOST_LEAVES * np.arange(len(trees))[:, None]
 
     def _add(self, tree: int, node: Mapping[str, Any], used: list[int]) -> int:
         """Writes a node and what is below it behind the nodes and leaves that are `used`; the bits of its leaves."""
@@ -64,18 +68,47 @@ class TreeArrays:
     def scores(self, features: np.ndarray) -> np.ndarray:
         """(F, n) float32, NaN where a value is lacking -> (n,) float64. Quickest where each feature lies together."""
         count, candidates = features.shape
-        known = np.empty((2, count, candidates), np.float32)
-        lacking = np.isnan(features)
-        for way, beyond_all in enumerate((-np.inf, np.inf)):
-            known[way] = features
-            known[way][lacking] = beyond_all
-        is_no = known.reshape(2 * count, candidates).take(self._rows[..., 0], axis=0) > self._thresholds
-        ruled_out = is_no.view(np.uint8).astype(np.uint16)
-        ruled_out *= self._ruled_out
-        of_trees = np.bitwise_or.reduce(ruled_out, axis=1)
-        leaves = _FIRST_LEFT[of_trees]
-        leaves += self._first_leaf
-        return self._values.take(leaves).sum(axis=0)
+        known = np.empty((2 * count, candidates), np.float32)
+        scores = np.zeros(candidates)
+        with_lacking = np.ascontiguousarray(features)
+        _add_up(with_lacking, known, self._rows, self._thresholds, self._ruled_out, self._values, _FIRST_LEFT, scores)
+        return scores
+
+
+@compiled(
+    reads("float32", 2), writes("float32", 2), reads("int64", 2), reads("float32", 2), reads("uint16", 2),
+    reads("float64", 2), reads("uint8"), writes("float64"),
+)  # fmt: skip
+def _add_up(
+    features: np.ndarray,
+    known: np.ndarray,
+    rows: np.ndarray,
+    thresholds: np.ndarray,
+    ruled_out: np.ndarray,
+    values: np.ndarray,
+    first_left: np.ndarray,
+    scores: np.ndarray,
+) -> None:
+    count, candidates = features.shape
+    # What is lacking is below all thresholds for some nodes and above them for others.
+    for feature in range(count):
+        for candidate in range(candidates):
+            value = features[feature, candidate]
+            is_lacking = np.isnan(value)
+            known[feature, candidate] = np.float32(-np.inf) if is_lacking else value
+            known[count + feature, candidate] = np.float32(np.inf) if is_lacking else value
+    out = np.empty(candidates, np.uint16)
+    for tree in range(len(rows)):
+        out[:] = 0
+        for node in range(rows.shape[1]):
+            bits = ruled_out[tree, node]
+            if bits == 0:
+                break
+            value_of, threshold = known[rows[tree, node]], thresholds[tree, node]
+            for candidate in range(candidates):
+                out[candidate] |= bits if value_of[candidate] > threshold else np.uint16(0)
+        for candidate in range(candidates):
+            scores[candidate] += values[tree, first_left[out[candidate]]]
 
 
 def _at_most(threshold: float) -> np.float32:

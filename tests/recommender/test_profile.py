@@ -13,7 +13,7 @@ def profile(*newest_first: tuple, **settings: float) -> Profile:
     """newest_first: (video, type, value)."""
     videos, types, values = ([row[place] for row in newest_first] for place in range(3))
     history = History(
-        "u", np.array(videos, object), np.array(types, object),
+        "u", videos, types,
         np.array([np.nan if value is None else value for value in values], float), -np.arange(len(videos), dtype=float),
     )  # fmt: skip
     return build_profile(history, COLUMNS, ProfileSettings(**settings))

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from recommender.ordering import best_rows
+from recommender.ordering import best_open_rows
 from recommender.pipeline.stages import Found
 
 NOTHING = Found(np.zeros(0, np.int64), np.zeros(0, np.float32))
@@ -14,11 +14,8 @@ def best(scores: np.ndarray, eligible: np.ndarray, k: int) -> Found:
     scores: (W,) float32 of the first W columns; eligible: (V,) bool with V >= W.
     """
     scores = scores.astype(np.float32, copy=False)
-    open_to = np.where(eligible[: len(scores)], scores, np.float32(0))
-    found = best_rows(open_to, k)
-    of_found = open_to[found]
-    above_0 = of_found > 0
-    return Found(found[above_0], of_found[above_0], scores)
+    found = best_open_rows(scores, eligible, k)
+    return Found(found, scores[found], scores)
 
 
 def best_of(columns: np.ndarray, scores: np.ndarray, eligible: np.ndarray, k: int) -> Found:

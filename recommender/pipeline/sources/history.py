@@ -66,7 +66,8 @@ class HistorySource(BaseSource):
                 parts = folded.contributions(self._model.items[columns[known]])
             else:
                 parts = self._model.contributions(liked, weights, columns[known])
-            behind[known] = np.where(parts.max(axis=0) > 0, rows[parts.argmax(axis=0)], -1)
+            most = parts.argmax(axis=0)
+            behind[known] = np.where(parts[most, np.arange(len(most))] > 0, rows[most], -1)
         return behind
 
     def _recent(self, query: Query) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
