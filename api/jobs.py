@@ -20,6 +20,7 @@ from typing import Any, Literal
 import orjson
 from pydantic import BaseModel, Field
 
+from api.processors import let_go
 from api.telemetry import MULTIPROCESS_VARIABLE
 from data.files import write_json
 
@@ -92,6 +93,7 @@ class Jobs:
                 # What ends its starter does not end the job.
                 start_new_session=True,
             )
+            let_go(process.pid)
         # So that the system need not remember how it ended.
         threading.Thread(target=process.wait, name=job.id, daemon=True).start()
         assert process.stdin is not None

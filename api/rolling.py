@@ -7,7 +7,9 @@ from a template, which has imported what they need and does nothing else: they s
 nothing of what the processes do.
 """
 
+import contextlib
 import itertools
+import logging
 import multiprocessing
 import os
 import signal
@@ -23,13 +25,25 @@ import psutil
 from flask import Flask
 from granian.server.mp import MPServer, WorkerProcess
 
+from api.processors import keep_to, one_for_each
+
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse
+
+log = logging.getLogger(__name__)
 
 #: Where processes say that they are ready, and are told to close their connections: a file each, named by the process.
 FOLDER_VARIABLE = "SERVER_PROCESSES_FOLDER"
 #: Elsewhere processes share a socket, which does not get through to one that is forked from another.
 FORKED = sys.platform == "linux"
+#: In processes that are forked, the one that they are forked from.
+TEMPLATE_VARIABLE = "SERVER_TEMPLATE"
+#: How one ends for who began it whose template is gone, though it may live.
+LOST_WITH_TEMPLATE = 255
+#: So many in a row for each place, none of which has become ready, and no other will.
+MOST_FAILURES = 3
+#: So many for each place are replaced at once; where more die lately, after pauses that grow.
+FREE_DEATHS, LATELY_S, LONGEST_PAUSE_S = 3, 60.0, 5.0
 LOOK_EVERY_S = 0.05
 #: How long a template that was killed takes to be gone at most.
 DYING_S = 10.0
@@ -45,17 +59,22 @@ ANSWERS_OF_A_CONNECTION = 1_000
 class RollingServer(MPServer):
     """Granian's own server of several processes, but for how they are started, replaced (SIGHUP) and stopped."""
 
-    def __init__(self, *arguments: Any, imported: Sequence[str] = (), **options: Any) -> None:
-        """imported: modules that processes share; none may start threads or open files."""
+    def __init__(self, *arguments: Any, imported: Sequence[str] = (), pinned: bool = False, **options: Any) -> None:
+        """imported: modules that processes share; none may start threads or open files; pinned: each process keeps to a
+        processor of its own, where there are as many."""
         super().__init__(*arguments, **options)
+        self._processors = one_for_each(self.workers) if pinned else []
         self._imported = imported
         self._template = _fresh_template(imported)
+        self._failures, self._deaths = 0, list[float]()
 
-    def _spawn_worker(self, *arguments: Any, **options: Any) -> WorkerProcess:
-        worker = super()._spawn_worker(*arguments, **options)
+    def _spawn_worker(self, idx: int, *arguments: Any, **options: Any) -> WorkerProcess:
+        _forget_the_dead()
+        worker = super()._spawn_worker(idx, *arguments, **options)
         if FORKED:
             planned = worker.inner
             worker.inner = _Forked(name=planned.name, target=planned._target, args=planned._args)
+            worker.inner.processor = self._processors[idx] if self._processors else None
         return worker
 
     def _respawn_workers(self, workers: Sequence[int], spawn_target: Any, target_loader: Any, delay: float = 0) -> None:
@@ -79,25 +98,44 @@ class RollingServer(MPServer):
             if old.is_alive():
                 old.kill()
                 old.join()
-            _forget(old.inner.pid)
         if before is not None:
             before._stop()  # type: ignore[attr-defined]
 
     def _replace_dead(self, workers: Sequence[int], spawn_target: Any, target_loader: Any) -> None:
-        """Processes that have died: nothing to be careful with.
-
-        Granian ends where one dies again within seconds. That is meant for those that cannot begin, and not for those
-        that have answered and were killed.
-        """
-        dead = {place: self.wrks[place].inner.pid for place in workers}
-        has_answered = [place for place, pid in dead.items() if _is_ready(pid)]
-        super()._respawn_workers(workers, spawn_target, target_loader)
-        for place in has_answered:
-            self.respawned_wrks.pop(place, None)
-            _forget(dead[place])
-        if self.interrupt_children:
-            # Granian may have overheard one that died while it was told of another.
+        """Processes that have died: nothing to be careful with."""
+        dead = sorted({place for place in workers if not self.wrks[place].is_alive()})
+        if dead:
+            self._take_note_of(dead)
+            if self._failures > MOST_FAILURES * self.workers:
+                log.error("the server ends: its processes do not come to answer")
+                self.interrupt_children[:], self.interrupt_signal = dead, True
+                self.main_loop_interrupt.set()
+                return
+            time.sleep(self._pause_s())
+            super()._respawn_workers(dead, spawn_target, target_loader)
+        # Granian would end where one dies again within seconds, whatever it has answered meanwhile.
+        self.respawned_wrks.clear()
+        # It may have overheard one that died while it was told of another, or a signal that came with it.
+        died = (worker for worker in self.wrks if not worker.is_alive() and not worker.interrupt_by_parent)
+        self.interrupt_children += [worker.idx for worker in died if worker.idx not in self.interrupt_children]
+        if self.interrupt_children or self.interrupt_signal or self.reload_signal:
             self.main_loop_interrupt.set()
+
+    def _take_note_of(self, dead: Sequence[int]) -> None:
+        self._deaths += [time.monotonic()] * len(dead)
+        for place in dead:
+            process = self.wrks[place].inner
+            if _ready(os.environ[FOLDER_VARIABLE], process.pid).exists():
+                self._failures = 0
+            elif process.exitcode != LOST_WITH_TEMPLATE:
+                self._failures += 1
+
+    def _pause_s(self) -> float:
+        """The more processes have died lately the longer; none for the first ones."""
+        now = time.monotonic()
+        self._deaths = [died_at for died_at in self._deaths if now - died_at < LATELY_S]
+        beyond = len(self._deaths) - FREE_DEATHS * self.workers
+        return min(LONGEST_PAUSE_S, 0.1 * 2.0**beyond) if beyond > 0 else 0.0
 
     def _stop_workers(self) -> None:
         for worker in self.wrks:
@@ -107,7 +145,14 @@ class RollingServer(MPServer):
 
 
 class _Forked(multiprocessing.context.ForkServerProcess):
+    processor: int | None = None
+
     def start(self) -> None:
+        self._begin()
+        if self.processor is not None and self.pid is not None:
+            keep_to(self.pid, self.processor)
+
+    def _begin(self) -> None:
         until = time.monotonic() + DYING_S
         while True:
             try:
@@ -150,7 +195,8 @@ def install(app: Flask) -> None:
 
     app.wsgi_app = closing_some  # type: ignore[method-assign]
 
-    template = os.getppid()
+    # As it was at first: it may have died since.
+    template = int(os.environ.get(TEMPLATE_VARIABLE, os.getppid()))
 
     def watch() -> None:
         while not _told_to_close(folder, os.getpid()).exists() and os.getppid() == template:
@@ -174,15 +220,11 @@ def _ready(folder: str, pid: int) -> Path:
     return Path(folder) / f"{pid}.ready"
 
 
-def _is_ready(pid: int) -> bool:
-    return _ready(os.environ[FOLDER_VARIABLE], pid).exists()
-
-
-def _forget(pid: int) -> None:
-    if not psutil.pid_exists(pid):
-        folder = os.environ[FOLDER_VARIABLE]
-        _ready(folder, pid).unlink(missing_ok=True)
-        _told_to_close(folder, pid).unlink(missing_ok=True)
+def _forget_the_dead() -> None:
+    """What processes said that are not there any more; another may have their number some day."""
+    for said in Path(os.environ[FOLDER_VARIABLE]).iterdir():
+        if not psutil.pid_exists(int(said.stem)):
+            said.unlink(missing_ok=True)
 
 
 def _told_to_close(folder: str, pid: int) -> Path:
@@ -190,16 +232,20 @@ def _told_to_close(folder: str, pid: int) -> Path:
 
 
 def _wait_until_ready(pid: int) -> None:
+    said = _ready(os.environ[FOLDER_VARIABLE], pid)
     deadline = time.monotonic() + PATIENCE_S
-    while not _is_ready(pid) and psutil.pid_exists(pid) and time.monotonic() < deadline:
+    while not said.exists() and psutil.pid_exists(pid) and time.monotonic() < deadline:
         time.sleep(LOOK_EVERY_S)
 
 
 def _wait_for_another(folder: str) -> None:
-    """Until a process that is not there yet is ready."""
-    before = set(Path(folder).glob("*.ready"))
+    """Until a process is ready that has not lost its template as well."""
     deadline = time.monotonic() + PATIENCE_S
-    while not set(Path(folder).glob("*.ready")) - before and time.monotonic() < deadline:
+    while time.monotonic() < deadline:
+        for said in Path(folder).glob("*.ready"):
+            with contextlib.suppress(psutil.Error):
+                if psutil.Process(int(said.stem)).ppid() != os.getppid():
+                    return
         time.sleep(LOOK_EVERY_S)
 
 

@@ -84,6 +84,7 @@ def run_server(settings: Settings) -> None:
             log_access=False,
             workers_kill_timeout=10,
             imported=IMPORTED,
+            pinned=settings.server.pinned,
         )
         typer.echo(f"WatchNext answers at {address} (storefront /, API /v1, description /docs); Ctrl-C stops it")
         sys.stdout.flush()

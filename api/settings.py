@@ -37,6 +37,9 @@ class ServerSettings(BaseModel):
     host: str = Field(default="127.0.0.1", description="address to bind to; beyond loopback only with an API key")
     port: int = Field(default=8080, ge=0, le=65_535, description="0: any free one")
     workers: int = Field(default=2, ge=1, le=64, description="server processes")
+    pinned: bool = Field(
+        default=True, description="each process keeps to one processor, where there are as many as processes (Linux)"
+    )
     threads: int = Field(default=4, ge=1, le=64, description="requests that one process works on at a time")
     waiting: int = Field(
         default=60, ge=0, le=1_000, description="further requests that wait for their turn; more are refused with 429"

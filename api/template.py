@@ -5,8 +5,12 @@ server; where all processes are told to end at once it must not go before those 
 """
 
 import gc
+import os
 import signal
 
+from api.rolling import TEMPLATE_VARIABLE
+
+os.environ[TEMPLATE_VARIABLE] = str(os.getpid())
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 gc.collect()

@@ -111,6 +111,8 @@ def add_up(
     """Adds to sums (V,) some rows (h,) of a sparse matrix, each times its share (h,)."""
     for place in range(len(rows)):
         row, share = rows[place], shares[place]
+        if row < 0 or row >= len(indptr) - 1:
+            raise IndexError("no such row")
         for entry in range(indptr[row], indptr[row + 1]):
             sums[indices[entry]] += share * data[entry]
 

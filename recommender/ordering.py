@@ -26,7 +26,12 @@ def best_rows(scores: np.ndarray, k: int) -> np.ndarray:
 
 
 def best_open_rows(scores: np.ndarray, is_open: np.ndarray, k: int) -> np.ndarray:
-    """The first k of `best_first` of those that are open and score above 0; is_open: (m,) bool, m >= n."""
+    """The first k of `best_first` of those that are open and score above 0; is_open: (m,) bool, m >= n.
+
+    Raises ValueError where m < n.
+    """
+    if len(is_open) < len(scores):
+        raise ValueError(f"it is known of {len(is_open)} of {len(scores)} rows whether they are open")
     keys = np.empty(len(scores), np.int64)
     count = _put_open_keys(np.ascontiguousarray(scores, np.float32), is_open, keys)
     return _rows_of_greatest(keys[:count], k)
@@ -57,6 +62,7 @@ def _put_keys(scores: np.ndarray, keys: np.ndarray) -> None:
 
 @compiled(reads("float32"), reads("bool_"), writes("int64"))
 def _put_open_keys(scores: np.ndarray, is_open: np.ndarray, keys: np.ndarray) -> np.int64:
+    # Above 0 the bits of floats are in their order.
     bits = scores.view(np.int32)
     count = np.int64(0)
     for row in range(len(scores)):

@@ -66,7 +66,6 @@ def run(app: typer.Typer, arguments: Sequence[str]) -> None:
     """Runs an app and exits; what people can do something about is told in one line."""
     try:
         code = app(args=list(arguments), standalone_mode=False)
-        sys.exit(code if isinstance(code, int) else 0)
     except TyperException as error:
         _fail(error.format_message())
     except typer.Abort:
@@ -77,8 +76,12 @@ def run(app: typer.Typer, arguments: Sequence[str]) -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(0)
+    except SystemExit:
+        # What follows knows every floor, which takes seconds.
+        raise
     except known_problems() as error:
         _fail(str(error))
+    sys.exit(code if isinstance(code, int) else 0)
 
 
 def _home_first(arguments: list[str]) -> list[str]:

@@ -12,7 +12,7 @@ def side_by_side(named: np.ndarray, begins: np.ndarray) -> tuple[np.ndarray, np.
     All that are named in order, (n,) int64; the row among these of each that is named, (m,) int64; and ranks (S, n)
     int32, 1 is the first of its list and 0 is not in it.
     """
-    keys = (named << 32) + np.arange(len(named))
+    keys = (named.astype(np.int64, copy=False) << 32) + np.arange(len(named))
     keys.sort()
     columns, rows = np.empty(len(named), np.int64), np.empty(len(named), np.int64)
     columns = columns[: _number(keys, columns, rows)]

@@ -66,8 +66,13 @@ class TreeArrays:
         return left | self._add(tree, node["right_child"], used)
 
     def scores(self, features: np.ndarray) -> np.ndarray:
-        """(F, n) float32, NaN where a value is lacking -> (n,) float64. Quickest where each feature lies together."""
+        """(F, n) float32, NaN where a value is lacking -> (n,) float64. Quickest where each feature lies together.
+
+        Raises ValueError for another number of features.
+        """
         count, candidates = features.shape
+        if count != self._features:
+            raise ValueError(f"{count} features, where the trees were trained on {self._features}")
         known = np.empty((2 * count, candidates), np.float32)
         scores = np.zeros(candidates)
         with_lacking = np.ascontiguousarray(features)

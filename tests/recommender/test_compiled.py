@@ -1,4 +1,4 @@
-"""Compiled loops: for the types that they name alone, and also where nothing can be kept."""
+"""Compiled loops: for the types that they name alone, kept for the next process, and made without that, too."""
 
 import subprocess
 import sys
@@ -24,19 +24,35 @@ def halve(values, halves):
 
 halves = np.zeros(2, np.float32)
 halve(np.array([1, 3], np.float32), halves)
-print(halves.tolist())
+print(halves.tolist(), sum(halve.stats.cache_hits.values()))
 """
 
 
-def test_a_loop_runs_where_no_folder_can_be_written_to(tmp_path: Path) -> None:
-    (tmp_path / "loop.py").write_text(LOOP)
-    # Numba would keep it beside the source or below the home.
-    for name in ("__pycache__", "home"):
-        (tmp_path / name).touch()
-    variables = {"HOME": str(tmp_path / "home"), "XDG_CACHE_HOME": str(tmp_path / "home")}
-    variables |= {"PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONDONTWRITEBYTECODE": "1"}
-    done = subprocess.run([sys.executable, "loop.py"], cwd=tmp_path, env=variables, capture_output=True, text=True)
-    assert done.stdout == "[0.5, 1.5]\n", done.stderr
+def run(folder: Path, kept_in: Path) -> str:
+    (folder / "loop.py").write_text(LOOP)
+    variables = {"NUMBA_CACHE_DIR": str(kept_in), "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(
+        [sys.executable, "-B", "loop.py"], cwd=folder, env=variables, check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_what_one_process_compiled_the_next_one_has(tmp_path: Path) -> None:
+    assert [run(tmp_path, tmp_path / "kept") for _ in range(2)] == ["[0.5, 1.5] 0", "[0.5, 1.5] 1"]
+
+
+@pytest.mark.parametrize("ending", ["nbi", "nbc"])
+def test_what_is_damaged_is_made_anew(tmp_path: Path, ending: str) -> None:
+    run(tmp_path, tmp_path / "kept")
+    (damaged,) = (tmp_path / "kept").rglob(f"*halve*.{ending}")
+    damaged.write_bytes(damaged.read_bytes()[:40])
+    assert [run(tmp_path, tmp_path / "kept") for _ in range(3)] == ["[0.5, 1.5] 0", "[0.5, 1.5] 0", "[0.5, 1.5] 1"]
+
+
+def test_a_loop_runs_where_nothing_can_be_kept(tmp_path: Path) -> None:
+    (tmp_path / "kept").touch()
+    assert run(tmp_path, tmp_path / "kept") == "[0.5, 1.5] 0"
 
 
 def test_what_was_read_from_files_may_be_looked_at_and_not_written_to() -> None:
