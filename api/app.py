@@ -4,8 +4,9 @@ import os
 import time
 
 from flask import Flask, Response, g, request
+from werkzeug.routing import PathConverter
 
-from api import auth, errors, pressure
+from api import auth, bodies, errors, pressure
 from api.errors import Problem
 from api.request_ids import request_id_of
 from api.routes import events, health, lists, maintenance, recommendations, search, videos, viewers
@@ -28,6 +29,9 @@ def create_app(settings: Settings | None = None) -> Flask:
     # Requests come side by side; one search in several threads would only make them wait for each other.
     use_threads(1)
     app = Flask("watchnext", root_path=os.path.dirname(__file__), static_folder=None)  # noqa: PTH120
+    # An id that begins with a slash is another one than that without.
+    app.url_map.merge_slashes = False
+    app.url_map.converters["path"] = _AnyPath
     app.config["MAX_CONTENT_LENGTH"] = settings.server.max_body_bytes
     service = Service(settings, home, store, settings.redis_url or os.environ.get(EMBEDDED_REDIS_VARIABLE))
     app.extensions["watchnext"] = service
@@ -36,6 +40,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     _install_request_ids(app)
     server = settings.server
     gate = pressure.Gate(server.threads, server.waiting, server.wait_ms / 1000)
+    bodies.install(app)
     pressure.install(app, gate)
     for room in (recommendations, lists, search, events, videos, viewers, maintenance, health, storefront, docs):
         app.register_blueprint(room.blueprint)
@@ -43,15 +48,22 @@ def create_app(settings: Settings | None = None) -> Flask:
     return app
 
 
+class _AnyPath(PathConverter):
+    part_isolating = False
+    regex = ".+?"
+
+
 def _install_request_ids(app: Flask) -> None:
     @app.before_request
     def begin() -> None:
         g.request_id = request_id_of(request.environ)
         g.started = request.environ.get(pressure.CAME_AT) or time.perf_counter()
-        try:
-            request.query_string.decode()
-        except UnicodeDecodeError:
-            raise Problem(422, "invalid_request", "the query of the URL is not UTF-8") from None
+        parts = {"path": request.environ["PATH_INFO"].encode("latin-1"), "query": request.query_string}
+        for name, part in parts.items():
+            try:
+                part.decode()
+            except UnicodeDecodeError:
+                raise Problem(422, "invalid_request", f"the {name} of the URL is not UTF-8") from None
         for name, value in (request.view_args or {}).items():
             if any(character < " " for character in value):
                 raise Problem(422, "invalid_request", f"{name} holds control characters", field=name)

@@ -17,16 +17,18 @@ from flask import Flask
 from api import rolling
 from api.app import EMBEDDED_REDIS_VARIABLE, create_app
 from api.auth import is_loopback
+from api.bodies import READ_AT_ONCE
 from api.embedded_redis import embedded_redis
 from api.leash import LEASHED_VARIABLE, end_with_parent
 from api.settings import PREFIX, Settings, SettingsError
 from api.telemetry import MULTIPROCESS_VARIABLE, forget_dead_processes
+from api.web.storefront import SENT_AT_ONCE
 from data.home import Home
 from data.store import Store
 
 PATIENCE_S = 3.0
-#: Files that a process sends and receives at a time without keeping others waiting.
-LONG_ONES = 32
+#: Threads beyond those that work, wait, read and send: for what takes no place, such as refusals and health.
+SPARE = 16
 #: What server processes share: all but `api`, whose metrics belong to the process that made them.
 IMPORTED = (
     "flask", "granian", "httpx", "orjson", "prometheus_client", "pydantic_settings", "redis", "rich.progress", "typer",
@@ -77,8 +79,7 @@ def run_server(settings: Settings) -> None:
             address=settings.server.host,
             port=port,
             workers=settings.server.workers,
-            # Those that wait, and files on their way, have threads, too.
-            blocking_threads=settings.server.threads + settings.server.waiting + LONG_ONES,
+            blocking_threads=settings.server.threads + settings.server.waiting + READ_AT_ONCE + SENT_AT_ONCE + SPARE,
             respawn_failed_workers=True,
             respawn_interval=0.5,
             log_access=False,

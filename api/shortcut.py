@@ -20,7 +20,7 @@ from api.errors import Problem
 from api.operations import json_of, query_of
 from api.pressure import CAME_AT, HAS_PLACE, Gate
 from api.request_ids import request_id_of
-from api.routes import budget_of
+from api.routes import DEADLINE_VARIABLE, budget_of
 from api.schemas.recommendations import RecommendationQuery
 from api.service import Service, as_request
 
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 ROUTE = "/v1/users/<path:user_id>/recommendations"
 _BEFORE, _AFTER = ROUTE.split("<path:user_id>")
-_GOOD_VIEWER = re.compile(r"[^\x00-\x1f/][^\x00-\x1f]{0,199}")
+_GOOD_VIEWER = re.compile(r"[^\x00-\x1f]{1,200}")
 
 
 class Shortcut:
@@ -83,8 +83,11 @@ class Shortcut:
             return None
         try:
             viewer = path[len(_BEFORE) : -len(_AFTER)].encode("latin-1").decode()
-            is_good = _GOOD_VIEWER.fullmatch(viewer) and self._gatekeeper.refusal("read", environ) is None
-            return viewer if is_good else None
+            if not _GOOD_VIEWER.fullmatch(viewer) or self._gatekeeper.refusal("read", environ) is not None:
+                return None
+            if DEADLINE_VARIABLE in environ:
+                budget_of(self._service, environ)
+            return viewer
         except (UnicodeDecodeError, Problem):
             return None
 

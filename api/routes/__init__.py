@@ -11,7 +11,8 @@ from api.pressure import CAME_AT
 from api.service import Service
 
 DEADLINE = "X-Deadline-Ms"
-_DEADLINE = "HTTP_X_DEADLINE_MS"
+#: The same in a WSGI environment.
+DEADLINE_VARIABLE = "HTTP_X_DEADLINE_MS"
 
 
 def service() -> Service:
@@ -27,7 +28,7 @@ def asked_budget() -> Budget:
 
 def budget_of(service: Service, environ: Mapping[str, Any]) -> Budget:
     """The time that a request may take, its wait for a place included, by its WSGI environment. Raises Problem 422."""
-    given, came_at = environ.get(_DEADLINE), environ.get(CAME_AT)
+    given, came_at = environ.get(DEADLINE_VARIABLE), environ.get(CAME_AT)
     if given is None:
         return service.budget(began=came_at)
     if not (given.isascii() and given.isdigit() and 1 <= int(given[:9]) <= 60_000 and len(given) < 9):

@@ -10,6 +10,8 @@ import time
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
+from threading import Semaphore
+from weakref import finalize
 
 from flask import Blueprint, Response, current_app, g, render_template, request, send_file, send_from_directory
 from pydantic import TypeAdapter, ValidationError
@@ -33,6 +35,10 @@ VIEWERS_S = 60.0
 TONES = 8
 _EXTENSION = "watchnext_storefront"
 _IDENTIFIER: TypeAdapter[str] = TypeAdapter(Identifier)
+
+#: Files that a process sends at a time; a player that pauses keeps one on its way.
+SENT_AT_ONCE = 64
+_SENDING = Semaphore(SENT_AT_ONCE)
 
 blueprint = Blueprint("storefront", __name__, template_folder="templates")
 
@@ -159,7 +165,17 @@ def media(video_id: str) -> Response:
     path = service().home.media / record.media_path
     if not path.is_file():
         raise Problem(404, "media_missing", f"the media file of video {video_id!r} is not where the catalogue says")
-    return send_file(path, mimetype=_media_type(record.media_path), conditional=True)
+    if not _SENDING.acquire(blocking=False):
+        detail = "as many files as this process sends are on their way; come again"
+        raise Problem(503, "too_many_downloads", detail, {"Retry-After": "5"})
+    try:
+        response = send_file(path, mimetype=_media_type(record.media_path), conditional=True)
+    except BaseException:
+        _SENDING.release()
+        raise
+    # Who has gone does not say so: it is sent until nobody holds it any more.
+    finalize(response, _SENDING.release)
+    return response
 
 
 def _kept(response: Response) -> Response:

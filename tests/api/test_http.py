@@ -1,5 +1,6 @@
 """What holds for every route: problems, request ids, who may ask, metrics, and a description that is true."""
 
+import io
 import re
 from collections.abc import Callable
 from typing import Any
@@ -9,6 +10,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
+from werkzeug.test import TestResponse
 
 from data.home import Home
 from data.store import Store
@@ -152,3 +154,42 @@ def test_every_route_under_v1_is_described(client: FlaskClient) -> None:
     described = set(client.get("/openapi.json").json["paths"])
     routes = {re.sub(r"<(?:path:)?(\w+)>", r"{\1}", rule.rule) for rule in client.application.url_map.iter_rules()}
     assert {route for route in routes if route.startswith("/v1")} == described
+
+
+def test_what_is_broken_off_or_too_long_is_not_taken_for_a_whole(client: FlaskClient) -> None:
+    def post(body: bytes, length: int | None) -> TestResponse:
+        # As the server has it: a body ends where its bytes do.
+        given: dict[str, object] = {"wsgi.input_terminated": True, "wsgi.input": io.BytesIO(body)}
+        if length is not None:
+            given["CONTENT_LENGTH"] = str(length)
+        path = "/v1/users/u0/recommendations"
+        return client.post(path, content_type="application/json", environ_overrides=given)
+
+    whole = b'{"limit": 3}'
+    assert post(whole, len(whole)).status_code == post(whole, None).status_code == 200
+    broken = post(whole, 50)
+    assert (broken.status_code, broken.json["code"]) == (400, "incomplete_body") and "12 of 50" in broken.json["detail"]
+    long = post(whole + b" " * 2_000_000, None)
+    assert (long.status_code, long.json["code"]) == (413, "body_too_large")
+
+
+def test_an_id_that_begins_with_a_slash_is_another_one(client: FlaskClient) -> None:
+    asked = client.get("/v1/users/%2Fu0/recommendations")
+    assert (asked.status_code, asked.json["user_id"], asked.json["fallback"]) == (200, "/u0", "cold_start")
+    erased = client.delete("/v1/users/%2Fu0")
+    assert (erased.status_code, erased.json["user_id"]) == (200, "/u0")
+    assert client.get("/v1/users/u0/history").json["items"], "nobody else is erased"
+
+
+def test_a_path_that_is_no_utf_8_is_refused(client: FlaskClient) -> None:
+    for path in ("/v1/users/\xff/recommendations", "/v1/users/\xed\xa0\x80/history"):
+        # As the server has it: each byte is a character.
+        refused = client.get("/", environ_overrides={"PATH_INFO": path})
+        assert (refused.status_code, refused.json["code"]) == (422, "invalid_request"), path
+
+
+def test_a_deadline_that_is_none_is_refused_however_quick_the_list_would_be(make_app: Callable[..., Flask]) -> None:
+    client = make_app(exposures={"share": 0}).test_client()
+    path = "/v1/users/u1/recommendations?limit=7"
+    assert [client.get(path).json["cache"] for _ in range(2)][-1] == "hit"
+    assert client.get(path, headers={"X-Deadline-Ms": "abc"}).status_code == 422

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from flask import Flask
 from werkzeug.test import TestResponse
 
 from api.app import create_app
+from api.bodies import READ_AT_ONCE
 from api.settings import load_settings
 from data.home import Home
 
@@ -59,13 +61,14 @@ def test_one_works_one_waits_and_more_are_told_at_once_to_come_again(
 ) -> None:
     assert ask("u9").result(30).status_code == 200
     before = seconds_to_answer(narrow)
-    body = SlowBody(b"{}")
+    # A form is read by who works with it.
+    body = SlowBody(b"--edge--")
     with ThreadPoolExecutor(1) as thread:
         slow = thread.submit(
             narrow.test_client().post,
-            PATH.format("u0"),
+            "/v1/search",
             input_stream=body,
-            content_type="application/json",
+            content_type="multipart/form-data; boundary=edge",
         )
         assert body.begun.wait(30)
         # One of the two has the seat, and the other is told.
@@ -79,9 +82,38 @@ def test_one_works_one_waits_and_more_are_told_at_once_to_come_again(
         assert (ready.status_code, ready.json["cache"]) == (200, "hit"), "a list that is ready needs no place"
         time.sleep(WAIT_S)
         body.goes_on.set()
-        assert slow.result(30).status_code == 200
+        assert slow.result(30).status_code == 422
         assert waits.result(30).status_code == 200
     # What it waited counts.
     assert seconds_to_answer(narrow) >= before + WAIT_S
     # Everybody who had a place or a seat has left it.
     assert [ask(f"u{number}").result(30).status_code for number in range(4, 8)] == [200] * 4
+
+
+def test_bodies_that_come_slowly_keep_nobody_from_being_answered(
+    narrow: Flask, ask: Callable[[str], "Future[TestResponse]"]
+) -> None:
+    bodies = [SlowBody(b"{}") for _ in range(4)]
+    with ThreadPoolExecutor(len(bodies)) as threads:
+        post = partial(narrow.test_client().post, PATH.format("u0"), content_type="application/json")
+        slow = [threads.submit(post, input_stream=body) for body in bodies]
+        assert all(body.begun.wait(30) for body in bodies)
+        assert [ask(f"u{number}").result(30).status_code for number in range(4)] == [200] * 4
+        for body in bodies:
+            body.goes_on.set()
+        # There is room for two of them at a time.
+        assert {each.result(30).status_code for each in slow} <= {200, 429}
+
+
+def test_more_bodies_than_are_read_at_once_are_told_to_come_again(narrow: Flask) -> None:
+    bodies = [SlowBody(b"{}") for _ in range(READ_AT_ONCE)]
+    with ThreadPoolExecutor(len(bodies)) as threads:
+        post = partial(narrow.test_client().post, PATH.format("u0"), content_type="application/json")
+        slow = [threads.submit(post, input_stream=body) for body in bodies]
+        assert all(body.begun.wait(30) for body in bodies)
+        refused = post(data=b"{}")
+        assert (refused.status_code, refused.json["code"], refused.headers["Retry-After"]) == (429, "too_busy", "1")
+        for body in bodies:
+            body.goes_on.set()
+        assert {each.result(30).status_code for each in slow} <= {200, 429}
+    assert post(data=b"{}").status_code == 200
