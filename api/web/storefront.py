@@ -173,8 +173,8 @@ def media(video_id: str) -> Response:
     except BaseException:
         _SENDING.release()
         raise
-    # Who has gone does not say so: it is sent until nobody holds it any more.
-    finalize(response, _SENDING.release)
+    # Who has gone does not say so: the file is being sent until nobody holds it any more.
+    finalize(response.response, _SENDING.release)
     return response
 
 

@@ -1,5 +1,6 @@
 """The storefront: what stands on the page, what its files answer, and one visit in a real browser."""
 
+import gc
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -16,6 +17,7 @@ from api.service import Service
 from api.settings import load_settings
 from api.web.placeholders import initials, placeholder
 from api.web.rows import clock
+from api.web.storefront import SENT_AT_ONCE
 from data.demo import make_world
 from data.home import Home
 from data.schema import Event, MediaFacts, Video
@@ -245,6 +247,30 @@ def test_media_comes_in_ranges(client: FlaskClient, store: Store, home: Home) ->
     assert client.get("/media/clip/1").json["code"] == "media_missing"
     (home.media / "clip.html").write_bytes(b"<script>alert(1)</script>")
     assert client.get("/media/page").mimetype == "application/octet-stream"
+
+
+def test_files_that_are_sent_slowly_are_bounded_and_make_room_however_they_end(
+    client: FlaskClient, store: Store, home: Home
+) -> None:
+    home.media.mkdir(exist_ok=True)
+    (home.media / "clip.mp4").write_bytes(bytes(1_000_000))
+    store.catalogue.upsert([Video(id="clip", media_path="clip.mp4")])
+    ranges = [{}, {"Range": "bytes=100-900000"}]
+    sent = [client.get("/media/clip", headers=ranges[number % 2], buffered=False) for number in range(SENT_AT_ONCE)]
+    assert {response.status_code for response in sent} == {200, 206}
+    refused = client.get("/media/clip")
+    assert (refused.status_code, refused.json["code"], refused.headers["Retry-After"]) == (
+        503,
+        "too_many_downloads",
+        "5",
+    )
+    assert client.get("/v1/users/u0/recommendations").status_code == 200
+    # One is read to its end, and others have gone.
+    assert len(sent[0].data) == 1_000_000
+    del sent
+    gc.collect()
+    assert {client.get("/media/clip").status_code for _ in range(2 * SENT_AT_ONCE)} == {200}
+    assert {client.head("/media/clip").status_code for _ in range(2 * SENT_AT_ONCE)} == {200}
 
 
 @pytest.mark.parametrize(
