@@ -1,5 +1,9 @@
 """What front ends get: lists that fit the viewer, pages that neither repeat nor skip, and never an error page."""
 
+import base64
+import hashlib
+import math
+import struct
 from collections.abc import Callable
 from typing import Any
 
@@ -7,6 +11,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
+from api.cursors import FURTHEST
 from data.home import Home
 from data.schema import Rule, RuleKind, Video
 from data.store import Store
@@ -109,10 +114,65 @@ def test_a_page_after_an_event_and_a_new_release_still_continues_the_frozen_slat
 
 def test_a_cursor_serves_no_other_question_and_a_damaged_one_is_refused(client: FlaskClient) -> None:
     cursor = ask(client, limit=5)["cursor"]
-    for query in ({"cursor": cursor, "labels": "space"}, {"cursor": "x" + cursor[1:]}, {"cursor": "nonsense"}):
+    other = "y" if cursor[0] == "x" else "x"
+    strange = [cursor[:8] + between + cursor[8:] for between in ("!", "=", "\n", "\0", "é")]
+    damaged = [other + cursor[1:], cursor + "=", "nonsense", "", *strange]
+    for query in ({"cursor": cursor, "labels": "space"}, *({"cursor": text} for text in damaged)):
         response = client.get("/v1/users/u0/recommendations", query_string=query)
         assert (response.status_code, response.json["code"]) == (400, "invalid_cursor")
     assert client.get("/v1/users/u1/recommendations", query_string={"cursor": cursor}).status_code == 400
+
+
+def forged(cursor: str, *, shown: int | None = None, places: int | None = None, scores: float | None = None) -> str:
+    """A cursor with other facts and the checksum that belongs to them; `places`: so many of its first candidate."""
+    raw = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))[4:]
+    bound_to, count, shown_before = struct.unpack_from("<4sHI", raw)
+    rest = [raw[start : start + 12] for start in range(10, len(raw), 12)]
+    assert len(rest) == count
+    if places is not None:
+        rest = rest[:1] * places
+    if scores is not None:
+        rest = [each[:4] + struct.pack("<f", scores) + each[8:] for each in rest]
+    head = struct.pack("<4sHI", bound_to, len(rest), shown_before if shown is None else shown)
+    content = head + b"".join(rest)
+    checksum = hashlib.blake2b(content, digest_size=4).digest()
+    return base64.urlsafe_b64encode(checksum + content).decode().rstrip("=")
+
+
+@pytest.mark.parametrize(
+    "false",
+    [
+        {"shown": 4_294_967_293},
+        {"shown": 2**31},
+        {"shown": FURTHEST + 1},
+        {"places": 2},
+        {"places": 301},
+        {"scores": math.nan},
+        {"scores": math.inf},
+    ],
+)
+def test_what_no_server_can_have_written_into_a_cursor_is_refused(client: FlaskClient, false: dict[str, Any]) -> None:
+    cursor = ask(client, limit=5)["cursor"]
+    assert forged(cursor) == cursor
+    response = client.get("/v1/users/u0/recommendations", query_string={"cursor": forged(cursor, **false)})
+    assert (response.status_code, response.json["code"]) == (400, "invalid_cursor")
+
+
+@pytest.mark.parametrize("place", [0, 4, 8, 11])  # of the checksum, the viewer and question, and the two counts
+def test_a_cursor_of_which_one_byte_is_another_is_refused(client: FlaskClient, place: int) -> None:
+    raw = bytearray(base64.urlsafe_b64decode(ask(client, limit=60 - 8 - 6)["cursor"] + "=="))
+    raw[place] ^= 1
+    text = base64.urlsafe_b64encode(raw).decode().rstrip("=")
+    response = client.get("/v1/users/u0/recommendations", query_string={"cursor": text})
+    assert (response.status_code, response.json["code"]) == (400, "invalid_cursor")
+    assert "damaged" in response.json["detail"]
+
+
+def test_a_page_at_the_furthest_place_of_a_list_is_the_last_one(client: FlaskClient) -> None:
+    cursor = forged(ask(client, limit=5)["cursor"], shown=FURTHEST)
+    answer = ask(client, limit=5, cursor=cursor)
+    assert [item["rank"] for item in answer["items"]] == [FURTHEST + 1 + place for place in range(5)]
+    assert (answer["has_more"], answer["cursor"]) == (False, None)
 
 
 def test_a_page_continues_in_a_process_that_never_saw_the_release_of_its_cursor(
