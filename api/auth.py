@@ -115,7 +115,14 @@ def _comes_from_this_machine(environ: Mapping[str, Any]) -> bool:
     if environ["REQUEST_METHOD"] in ("GET", "HEAD", "OPTIONS"):
         return True
     origin = environ.get("HTTP_ORIGIN")
-    return origin is None or _names_loopback(urlsplit(origin).netloc)
+    return origin is None or _is_loopback_origin(origin)
+
+
+def _is_loopback_origin(origin: str) -> bool:
+    try:
+        return _names_loopback(urlsplit(origin).netloc)
+    except ValueError:
+        return False
 
 
 @lru_cache(1_024)

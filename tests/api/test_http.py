@@ -72,8 +72,10 @@ def test_without_a_key_only_loopback_is_answered(client: FlaskClient) -> None:
 
 def test_a_page_from_elsewhere_cannot_write_through_a_browser_on_this_machine(client: FlaskClient) -> None:
     hide = "/v1/videos/space-1/hide"
-    for origin in ("https://attacker.example", "null"):
-        assert client.post(hide, headers={"Origin": origin}).status_code == 403
+    unreadable = ("http://[", "http://[::1", "//[", "http://evil[.example")
+    for origin in ("https://attacker.example", "null", *unreadable):
+        refused = client.post(hide, headers={"Origin": origin})
+        assert (refused.status_code, refused.get_json(force=True)["code"]) == (403, "loopback_only")
     assert client.get("/v1/videos/space-1").json["hidden"] is False
     assert client.post(hide, headers={"Origin": "http://localhost:8080"}).status_code == 200
 
