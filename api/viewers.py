@@ -4,8 +4,6 @@ Erasing is more than a deletion in SQL: caches are emptied, and a receipt says w
 of Flask, and not how lists are made.
 """
 
-import base64
-import binascii
 import hashlib
 import struct
 import time
@@ -15,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from api.cursors import as_bytes, as_text, damaged
 from api.errors import Problem
 from api.exposures import ExposureLog
 from api.schemas.viewers import ExportedEvent, ExportedExposure, HistoryItem, HistoryQuery
@@ -153,16 +152,15 @@ def _in_pieces(parts: Iterable[bytes], size: int) -> Iterator[bytes]:
 
 
 def _write_cursor(place: tuple[float, int], user_id: str, kind: EventType | None) -> str:
-    content = _PLACE.pack(*place, _binding(place, user_id, kind))
-    return base64.urlsafe_b64encode(content).decode()
+    return as_text(_PLACE.pack(*place, _binding(place, user_id, kind)))
 
 
 def _read_cursor(text: str, user_id: str, kind: EventType | None) -> tuple[float, int]:
-    try:
-        time_, seq, binding = _PLACE.unpack(base64.urlsafe_b64decode(text.encode()))
-    except (ValueError, struct.error, binascii.Error):
-        binding = None
-    if binding is None or binding != _binding((time_, seq), user_id, kind):
+    content = as_bytes(text)
+    if len(content) != _PLACE.size:
+        raise damaged()
+    time_, seq, binding = _PLACE.unpack(content)
+    if binding != _binding((time_, seq), user_id, kind):
         raise Problem(
             400,
             "invalid_cursor",

@@ -1,12 +1,11 @@
 """The catalogue."""
 
-import base64
-import binascii
 from typing import Any
 
 from flask import Blueprint, request
 
 from api.catalogue import unknown_video
+from api.cursors import as_bytes, as_text, damaged
 from api.errors import Problem
 from api.operations import operation
 from api.routes import service
@@ -35,12 +34,12 @@ _TIMES = ("published_at", "available_from", "available_until")
 @operation(blueprint, "GET", "/videos", role="read", query=VideosQuery, answer=VideosAnswer)
 def list_videos(query: VideosQuery) -> dict[str, Any]:
     """The catalogue in pages, in the order of ids."""
-    after = _decoded(query.cursor) if query.cursor else ""
+    after = "" if query.cursor is None else _last_id(query.cursor)
     state = VideoState(query.state) if query.state else None
     page = service().store.catalogue.page(after, query.limit + 1, state, query.label)
     shown = page[: query.limit]
     has_more = len(page) > query.limit
-    cursor = base64.urlsafe_b64encode(shown[-1].id.encode()).decode() if has_more else None
+    cursor = as_text(shown[-1].id.encode()) if has_more else None
     return {"items": [video_out(record) for record in shown], "cursor": cursor, "has_more": has_more}
 
 
@@ -157,13 +156,12 @@ def _set_hidden(video_id: str, hidden: bool) -> dict[str, Any]:
     return {"video_id": video_id, "hidden": hidden}
 
 
-def _decoded(cursor: str) -> str:
+def _last_id(cursor: str) -> str:
+    """The id that the page before ended with. Raises Problem 400 `invalid_cursor`."""
     try:
-        after = base64.urlsafe_b64decode(cursor.encode()).decode()
-        if any(character < " " for character in after):
-            raise ValueError
-        return after
-    except (binascii.Error, ValueError):
-        raise Problem(
-            400, "invalid_cursor", "this cursor is damaged; ask for the first page again", field="cursor"
-        ) from None
+        last = as_bytes(cursor).decode()
+    except UnicodeDecodeError:
+        raise damaged() from None
+    if not last or any(character < " " for character in last):
+        raise damaged()
+    return last

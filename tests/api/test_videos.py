@@ -1,5 +1,6 @@
 """The catalogue over HTTP."""
 
+import pytest
 from flask.testing import FlaskClient
 
 
@@ -19,7 +20,13 @@ def test_the_catalogue_can_be_asked_by_state_and_label(client: FlaskClient) -> N
     assert len(client.get("/v1/videos?label=space&limit=100").json["items"]) == 20
     assert client.get("/v1/videos?state=ready").json["items"] == []
     assert client.get("/v1/videos?state=lost").status_code == 422
-    assert client.get("/v1/videos?cursor=%FF").status_code == 400
+
+
+@pytest.mark.parametrize("damaged", ["", "!!!!", "\0", "🎬", "=", "{}!", "{}=", "{}\n", " {}", "_w", "YQBi"])
+def test_a_cursor_of_the_catalogue_that_was_never_given_is_refused(client: FlaskClient, damaged: str) -> None:
+    cursor = client.get("/v1/videos?limit=1").json["cursor"]
+    response = client.get("/v1/videos", query_string={"cursor": damaged.format(cursor)})
+    assert (response.status_code, response.json["code"]) == (400, "invalid_cursor")
 
 
 def test_one_video_is_shown_without_paths_of_the_server(client: FlaskClient) -> None:

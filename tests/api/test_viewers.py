@@ -142,9 +142,8 @@ def test_a_cursor_serves_its_viewer_and_question_alone(client: FlaskClient) -> N
     for path, query in (
         ("u1", {"cursor": cursor}),
         ("u0", {"cursor": cursor, "type": "like"}),
-        ("u0", {"cursor": "?"}),
-        ("u0", {"cursor": cursor[:-4]}),
-        ("u0", {"cursor": "é"}),
+        *(("u0", {"cursor": text}) for text in ("", "?", "é", cursor[:-4], cursor + "====")),
+        *(("u0", {"cursor": cursor[:8] + between + cursor[8:]}) for between in ("!", "=", "\n", "\0")),
     ):
         response = client.get(f"/v1/users/{path}/history", query_string=query)
         assert (response.status_code, response.json["code"]) == (400, "invalid_cursor")
