@@ -127,7 +127,7 @@ def _viewer(row: object) -> "BatchViewer | _Refused":
     try:
         return BatchViewer.model_validate(row)
     except ValidationError as error:
-        field, message = first_error(error)
+        field, message = first_error(error, BatchViewer)
         given = row.get("user_id") if isinstance(row, dict) else None
         return _Refused(given if isinstance(given, str) else None, "invalid_request", f"{field}: {message}", field)
 

@@ -17,7 +17,7 @@ from werkzeug.datastructures import MultiDict
 from api.auth import require_role
 from api.errors import Problem
 from api.idempotency import HEADER, Idempotency
-from data.schema import first_error
+from data.schema import first_error, known_fields
 
 Role = Literal["read", "ingest", "admin"]
 Handler = TypeVar("Handler", bound=Callable[..., Any])
@@ -221,7 +221,7 @@ def _json_body(model: type[BaseModel], content: Sequence[str]) -> Any:
     except orjson.JSONDecodeError as error:
         raise Problem(400, "invalid_json", f"the body is not JSON: {error}") from error
     if not isinstance(values, dict):
-        raise Problem(422, "invalid_request", f"the body is an object with {', '.join(model.model_fields)}")
+        raise Problem(422, "invalid_request", f"the body is an object with {', '.join(known_fields(model))}")
     return values
 
 
@@ -237,8 +237,5 @@ def _validated(model: type[Model], values: Any) -> Model:
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        field, message = first_error(error)
-        if error.errors()[0]["type"] == "extra_forbidden":
-            known = (declared.alias or name for name, declared in model.model_fields.items())
-            message = f"is not known here; known are {', '.join(known)}"
+        field, message = first_error(error, model)
         raise Problem(422, "invalid_request", f"{field}: {message}", field=field) from error

@@ -272,7 +272,7 @@ class Service:
             try:
                 event = Event.model_validate(row)
             except ValidationError as error:
-                field, message = first_error(error)
+                field, message = first_error(error, Event)
                 shown = event_id if isinstance(event_id, str) else None
                 results[place] = _rejected(shown, "invalid_event", f"{field}: {message}")
                 continue

@@ -5,10 +5,11 @@ events reads the one signal table below. This room knows nothing of SQL, files o
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Any, NamedTuple, Self
+from typing import Annotated, Any, NamedTuple, Self, get_args
 
 from pydantic import (
     BaseModel,
@@ -371,11 +372,37 @@ class RuleRecord(Rule):
     created_at: float
 
 
-def first_error(error: ValidationError) -> tuple[str, str]:
-    """(field, what is wrong and what would be right) of the first complaint of a validation error."""
+def first_error(error: ValidationError, model: type[BaseModel] | None = None) -> tuple[str, str]:
+    """(field, what is wrong and what would be right) of the first complaint of a validation error.
+
+    model: what was asked for, to tell which fields are known where one is not.
+    """
     complaint = error.errors(include_url=False)[0]
     field = ".".join(str(part) for part in complaint["loc"]) or "row"
+    if model is not None and complaint["type"] == "extra_forbidden":
+        known = known_fields(_model_at(complaint["loc"][:-1], model))
+        return field, f"is not known here; known are {', '.join(known)}"
     return field, what_is_wrong(complaint)
+
+
+def known_fields(model: type[BaseModel]) -> list[str]:
+    """The names of fields as they are given from outside."""
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _model_at(path: tuple[int | str, ...], model: type[BaseModel]) -> type[BaseModel]:
+    """The model that describes what stands at a path into what another one describes."""
+    for part in path:
+        declared = (field for name, field in model.model_fields.items() if part == (field.alias or name))
+        model = next((inner for field in declared for inner in _models_in(field.annotation)), model)
+    return model
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _models_in(argument)
 
 
 def what_is_wrong(complaint: ErrorDetails) -> str:

@@ -42,6 +42,7 @@ def test_good_rows_count_and_each_bad_row_says_what_is_wrong(client: FlaskClient
         "invalid_event",
     ]
     assert answer["results"][3]["detail"].startswith("type:")
+    assert answer["results"][6]["detail"].startswith("colour: is not known here; known are event_id, user_id, ")
     stored = {row["event_id"]: row for row in store.events.tail(100, "u0")}
     assert stored["e8"]["position"] == 3 and stored["e8"]["duration_s"] == 12.5
     assert "e2" not in stored and "e5" not in stored

@@ -44,6 +44,26 @@ def test_every_error_is_a_problem_that_says_what_would_be_right(
     assert problem["detail"] and problem["request_id"] == response.headers["X-Request-ID"]
 
 
+CONTEXT = "is not known here; known are device, country, max_rating, now"
+SESSION = "is not known here; known are video_id, type, value"
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "detail"),
+    [
+        ("users/u0/recommendations", {"context": {"max_ratng": 12}}, f"context.max_ratng: {CONTEXT}"),
+        ("users/u0/recommendations", {"history": [{"video_id": "v", "x": 1}]}, f"history.0.x: {SESSION}"),
+        ("users/u0/merge", {"from": "guest", "x": 1}, "x: is not known here; known are from"),
+        ("users/u0/merge", [], "the body is an object with from"),
+    ],
+)
+def test_an_unknown_field_is_told_which_are_known_where_it_stands(
+    client: FlaskClient, path: str, body: object, detail: str
+) -> None:
+    response = client.post(f"/v1/{path}", json=body)
+    assert (response.status_code, response.get_json(force=True)["detail"]) == (422, detail)
+
+
 def test_a_body_that_is_not_json_is_refused(client: FlaskClient) -> None:
     response = client.post("/v1/events", data="a=1", content_type="application/x-www-form-urlencoded")
     assert (response.status_code, response.get_json(force=True)["code"]) == (415, "unsupported_media_type")

@@ -304,6 +304,8 @@ def test_bad_rows_of_a_batch_cost_only_themselves(reader: FlaskClient) -> None:
     assert [len(result["items"]) for result in results] == [3, *[0] * len(bad), 3]
     assert all(result["error"]["code"] == "invalid_request" and result["error"]["detail"] for result in results[1:-1])
     assert [result["error"]["field"] for result in results[-3:-1]] == ["limit", "country"]
+    known = "user_id, country, max_rating, exclude"
+    assert results[-3]["error"]["detail"] == f"limit: is not known here; known are {known}"
 
 
 def test_what_a_batch_says_of_all_holds_for_all_and_a_row_may_say_otherwise(client: FlaskClient, store: Store) -> None:
