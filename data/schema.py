@@ -19,6 +19,7 @@ from pydantic import (
     StringConstraints,
     ValidationError,
     WithJsonSchema,
+    field_validator,
     model_validator,
 )
 from pydantic_core import ErrorDetails
@@ -86,6 +87,13 @@ Timestamp = Annotated[
 ]
 
 
+def no_truth_value(value: Any) -> Any:
+    """Raises ValueError for a truth value: Pydantic would take true as the number 1."""
+    if isinstance(value, bool):
+        raise ValueError("is a number, neither true nor false")
+    return value
+
+
 #: Confidence from which a predicted label is shown and filtered by.
 SURE_FROM = 0.5
 
@@ -122,6 +130,8 @@ class VideoDescription(BaseModel):
     creator: Identifier | None = None
     series: Identifier | None = None
     episode: int | None = Field(default=None, ge=0, lt=2**31)
+
+    _numbers = field_validator("duration_s", "rating", "episode", mode="before")(no_truth_value)
 
     @model_validator(mode="after")
     def _window_is_in_order(self) -> Self:
@@ -306,6 +316,8 @@ class Event(BaseModel):
     surface: Identifier | None = None
     position: int | None = Field(default=None, ge=0, le=10_000)
     country: Country | None = None
+
+    _numbers = field_validator("value", "duration_s", "position", mode="before")(no_truth_value)
 
     @model_validator(mode="after")
     def _value_fits_the_type(self) -> "Event":

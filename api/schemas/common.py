@@ -1,14 +1,25 @@
 """What several nouns share."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+
+from data.schema import no_truth_value
 
 Code = Annotated[str, Field(examples=["because_you_watched"])]
 
 
 class Asked(BaseModel):
     model_config = ConfigDict(extra="forbid")
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _truth_values_are_no_numbers(cls, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, bool) and info.field_name is not None:
+            annotation = cls.model_fields[info.field_name].annotation
+            if not {int, float}.isdisjoint((annotation, *get_args(annotation))):
+                no_truth_value(value)
+        return value
 
 
 def unjudged(row: Any, _: Any) -> Any:

@@ -3,10 +3,10 @@
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from api.schemas.common import Asked, Item, ReleaseFacts
-from data.schema import Country, Identifier, Label, Timestamp
+from data.schema import Country, Identifier, Label, Timestamp, no_truth_value
 from recommender.pipeline.sources.settings import SourcesSettings
 
 SourceName = StrEnum("SourceName", list(SourcesSettings.model_fields))  # type: ignore[misc]
@@ -68,7 +68,7 @@ class RecommendationRequest(RecommendationQuery):
 
     context: Context = Field(default_factory=Context)
     history: list[SessionEvent] = Field(default_factory=list, max_length=500, description="oldest first, not stored")
-    weights: dict[SourceName, Annotated[float, Field(ge=0, le=100)]] = Field(
+    weights: dict[SourceName, Annotated[float, Field(ge=0, le=100), BeforeValidator(no_truth_value)]] = Field(
         default_factory=dict, description="weight of each source's ranks"
     )
     seed: int | None = Field(

@@ -64,6 +64,31 @@ def test_an_unknown_field_is_told_which_are_known_where_it_stands(
     assert (response.status_code, response.get_json(force=True)["detail"]) == (422, detail)
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "body", "field"),
+    [
+        ("POST", "users/u0/recommendations", {"limit": True}, "limit"),
+        ("POST", "users/u0/recommendations", {"seed": False}, "seed"),
+        ("POST", "users/u0/recommendations", {"weights": {"popular": True}}, "weights.popular"),
+        ("POST", "users/u0/recommendations", {"context": {"max_rating": True}}, "context.max_rating"),
+        ("POST", "users/u0/recommendations", {"history": [{"video_id": "v", "value": True}]}, "history.0.value"),
+        ("POST", "recommendations:batch", {"users": [{"user_id": "u0"}], "limit": True}, "limit"),
+        ("POST", "search", {"text": "comedy", "limit": True}, "limit"),
+        ("PATCH", "videos/drama-1", {"rating": True}, "rating"),
+        ("PATCH", "videos/drama-1", {"duration_s": True}, "duration_s"),
+        ("PATCH", "videos/drama-1", {"episode": False}, "episode"),
+    ],
+)
+def test_true_and_false_are_no_numbers(
+    client: FlaskClient, method: str, path: str, body: dict[str, Any], field: str
+) -> None:
+    response = client.open(f"/v1/{path}", method=method, json=body)
+    problem = response.get_json(force=True)
+    assert (response.status_code, problem["code"], problem["field"]) == (422, "invalid_request", field)
+    assert "is a number" in problem["detail"]
+    assert client.post("/v1/users/u0/recommendations", json={"reasons": False}).status_code == 200
+
+
 def test_a_body_that_is_not_json_is_refused(client: FlaskClient) -> None:
     response = client.post("/v1/events", data="a=1", content_type="application/x-www-form-urlencoded")
     assert (response.status_code, response.get_json(force=True)["code"]) == (415, "unsupported_media_type")
