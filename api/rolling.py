@@ -135,7 +135,7 @@ class RollingServer(MPServer):
         now = time.monotonic()
         self._deaths = [died_at for died_at in self._deaths if now - died_at < LATELY_S]
         beyond = len(self._deaths) - FREE_DEATHS * self.workers
-        return min(LONGEST_PAUSE_S, 0.1 * 2.0**beyond) if beyond > 0 else 0.0
+        return min(LONGEST_PAUSE_S, 0.1 * 2.0 ** min(beyond, 10)) if beyond > 0 else 0.0
 
     def _stop_workers(self) -> None:
         for worker in self.wrks:
