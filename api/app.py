@@ -67,6 +67,9 @@ def _install_request_ids(app: Flask) -> None:
         for name, value in (request.view_args or {}).items():
             if any(character < " " for character in value):
                 raise Problem(422, "invalid_request", f"{name} holds control characters", field=name)
+            # In bodies and queries it would be taken off: there is nobody of that name.
+            if value != value.strip():
+                raise Problem(422, "invalid_request", f"{name} begins or ends with white space", field=name)
 
     @app.after_request
     def end(response: Response) -> Response:

@@ -83,7 +83,11 @@ class Shortcut:
             return None
         try:
             viewer = path[len(_BEFORE) : -len(_AFTER)].encode("latin-1").decode()
-            if not _GOOD_VIEWER.fullmatch(viewer) or self._gatekeeper.refusal("read", environ) is not None:
+            if (
+                not _GOOD_VIEWER.fullmatch(viewer)
+                or viewer != viewer.strip()
+                or self._gatekeeper.refusal("read", environ) is not None
+            ):
                 return None
             if DEADLINE_VARIABLE in environ:
                 budget_of(self._service, environ)

@@ -31,6 +31,8 @@ from data.store import Store
         ("GET", "/v1/why?user_id=u0", None, 422, "invalid_request"),
         ("GET", "/v1/videos/a%00b", None, 422, "invalid_request"),
         ("GET", "/v1/users/%00/recommendations", None, 422, "invalid_request"),
+        ("GET", "/v1/users/%20u0/recommendations", None, 422, "invalid_request"),
+        ("POST", "/v1/users/u0%20/merge", b'{"from": "u1"}', 422, "invalid_request"),
         ("GET", "/v1/videos?cursor=YQBi", None, 400, "invalid_cursor"),
     ],
 )
