@@ -317,8 +317,6 @@ class Event(BaseModel):
     position: int | None = Field(default=None, ge=0, le=10_000)
     country: Country | None = None
 
-    _numbers = field_validator("value", "duration_s", "position", mode="before")(no_truth_value)
-
     @model_validator(mode="after")
     def _value_fits_the_type(self) -> "Event":
         if SIGNALS[self.type].takes_value and self.value is None:

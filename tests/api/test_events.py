@@ -48,16 +48,6 @@ def test_good_rows_count_and_each_bad_row_says_what_is_wrong(client: FlaskClient
     assert "e2" not in stored and "e5" not in stored
 
 
-def test_true_and_false_are_no_numbers_in_an_event(client: FlaskClient) -> None:
-    rows = [event(1, value=True), event(2, duration_s=True), event(3, position=False)]
-    results = client.post("/v1/events", json={"events": rows}).json["results"]
-    assert [(row["code"], row["detail"].split(":")[0]) for row in results] == [
-        ("invalid_event", "value"),
-        ("invalid_event", "duration_s"),
-        ("invalid_event", "position"),
-    ]
-
-
 def test_the_same_batch_again_changes_nothing(client: FlaskClient, store: Store) -> None:
     batch = {"events": [event(number) for number in range(50)]}
     assert client.post("/v1/events", json=batch).json["accepted"] == 50

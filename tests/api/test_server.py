@@ -1,5 +1,6 @@
 """The service as a process: under load while Redis dies and releases change, and after being stopped."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -157,8 +158,12 @@ def test_all_processes_are_replaced_and_then_stopped_under_load_and_no_request_f
 
 def _workers(pid: int) -> set[int]:
     """The processes that answer: they are forked from another."""
-    templates = [child for child in psutil.Process(pid).children() if "forkserver" in _command(child)]
-    return {worker.pid for template in templates for worker in template.children()}
+    found: set[int] = set()
+    for child in psutil.Process(pid).children():
+        # One that is not needed any more may end meanwhile.
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found |= {worker.pid for worker in child.children() if "forkserver" in _command(child)}
+    return found
 
 
 def _command(process: psutil.Process) -> str:
