@@ -1,6 +1,8 @@
 """Operations over HTTP: which release is served, refreshes as jobs of their own."""
 
 import contextlib
+import os
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -171,6 +173,19 @@ def test_a_refresh_outlives_the_service_that_started_it(world: Home, make_app: C
     client = make_app(cache={"enabled": False}).test_client()
     job = until(client, job_id, ended)
     assert job["result"] == Releases(world.releases).current_id() and job["state"] == "succeeded"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes keep to processors on Linux alone")
+def test_a_refresh_works_on_all_processors_whichever_its_server_keeps_to(client: FlaskClient) -> None:
+    ours, others = os.sched_getaffinity(0), set(psutil.Process().children())
+    try:
+        os.sched_setaffinity(0, {min(ours)})
+        job_id = client.post("/v1/refresh").json["job_id"]
+        (begun,) = set(psutil.Process().children()) - others
+        assert os.sched_getaffinity(begun.pid) == os.sched_getaffinity(os.getppid())
+    finally:
+        os.sched_setaffinity(0, ours)
+    until(client, job_id, ended)
 
 
 def test_a_refresh_that_was_started_elsewhere_is_waited_for(client: FlaskClient, world: Home) -> None:
