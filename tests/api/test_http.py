@@ -228,6 +228,7 @@ def test_an_id_that_begins_with_a_slash_is_another_one(client: FlaskClient) -> N
     erased = client.delete("/v1/users/%2Fu0")
     assert (erased.status_code, erased.json["user_id"]) == (200, "/u0")
     assert client.get("/v1/users/u0/history").json["items"], "nobody else is erased"
+    assert client.get("/v1//users/u0/history").status_code == 404, "nobody is sent to another address"
 
 
 def test_a_path_that_is_no_utf_8_is_refused(client: FlaskClient) -> None:

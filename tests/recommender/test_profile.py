@@ -29,6 +29,12 @@ def test_what_was_liked_last_counts_most() -> None:
     np.testing.assert_allclose(weights, found.signal * [1, 2 ** (-1 / 3), 2 ** (-2 / 3)], rtol=1e-6)
 
 
+def test_of_several_events_of_one_type_the_strongest_counts_whenever_it_was() -> None:
+    for values in ((0.9, 0.3, 0.5), (0.3, 0.5, 0.9), (0.3, 0.9, 0.5)):
+        found = profile(*[("a", "watch", value) for value in values], ("b", "watch", 0.4))
+        np.testing.assert_allclose(found.signal, [0.9, 0.4], rtol=1e-6)
+
+
 def test_a_source_may_count_all_likes_alike_or_hardly_more_than_the_newest() -> None:
     found = profile(*[(name, "like", None) for name in "dcba"])
     assert [part.tolist() for part in found.recent(None)] == [[3, 2, 1, 0], [1.0] * 4]
