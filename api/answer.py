@@ -8,7 +8,7 @@ import logging
 import time
 import zlib
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
 
@@ -67,12 +67,14 @@ def items_of(
 ) -> list[dict[str, Any]]:
     """Items for an answer, `shown` having been on pages before, without the hydrators of the names in `skip`."""
     items = engine.pipeline.hydrate(query, slate, trace, skip)
-    for place, (item, column) in enumerate(zip(items, slate.columns.tolist(), strict=True)):
-        item["video_id"] = engine.videos[column]
-        item["rank"] = shown + place + 1
-        item["sources"] = engine.pipeline.source_names(int(slate.found_by[place]))
+    videos, names_of = engine.videos, engine.pipeline.source_names
+    facts = zip(items, slate.columns.tolist(), slate.found_by.tolist(), slate.scores.tolist(), strict=True)
+    for rank, (item, column, found_by, score) in enumerate(facts, shown + 1):
+        item["video_id"] = videos[column]
+        item["rank"] = rank
+        item["sources"] = names_of(found_by)
         if scores:
-            item["score"] = round(float(slate.scores[place]), 6)
+            item["score"] = round(score, 6)
     return items
 
 
@@ -119,6 +121,7 @@ class Answer:
         self._trace.warnings += parts.engines.warnings
         self.state = self._look_at_database()
         self._profile: Profile | None = None
+        self._eligible: np.ndarray | None = None
         self._country = asked.context.country or asked.country
         self._binding = repr(
             (user_id, self._country, asked.labels, asked.not_labels, asked.exclude, asked.context.max_rating)
@@ -137,9 +140,9 @@ class Answer:
         with_history = wants_reasons or self._engine.slates.needs_history
         profile = self._known_profile() if with_history else NOBODY
         shown_before, showings = self._showings()
-        query = replace(self._question, profile=profile, shown=shown_before, showings=showings)
+        query = self._question.but(profile=profile, shown=shown_before, showings=showings)
         with self._turns.take(self._budget.left_ms / 1000):
-            eligible = self._engine.pipeline.eligible(query)
+            eligible = self._engine.pipeline.eligible(query) if self._eligible is None else self._eligible
             rest = self._engine.allowed(query, ranked, eligible)
             if self._is_usual():
                 self._gauges.listed(self._engine, rest.scores)
@@ -147,9 +150,9 @@ class Answer:
                 # A later page shows what the first one left, whatever a list of its own would be filled up with.
                 closed = self._asked.cursor is not None or not with_history
                 slate = self._engine.select(query, rest, self._trace, closed, eligible)
-            is_left = np.ones(len(self._engine.videos), bool)
-            is_left[slate.columns] = False
-            left = rest.take(np.flatnonzero(is_left[rest.columns]))
+            is_left = np.ones(len(rest), bool)
+            is_left[slate.rows[slate.rows >= 0]] = False
+            left = rest.take(is_left.nonzero()[0])
             items = items_of(
                 self._engine,
                 query,
@@ -209,9 +212,10 @@ class Answer:
 
     def _profile_of_history(self) -> Profile:
         try:
-            if self.state is not None and not self._asked.history and not self._histories.is_of_use:
-                return self._engine.profile(self._store.events.history(self._user_id))
-            return self._engine.profile_by_numbers(self._session().before(self._stored_history()))
+            history = self._stored_history()
+            if self._asked.history:
+                history = self._session().before(history)
+            return self._engine.profile_by_numbers(history)
         except Exception as error:
             self._lacks("the history cannot be read: the list is not personalised", error)
             return self._engine.profile_by_numbers(self._session())
@@ -322,9 +326,11 @@ class Answer:
         # As many as are kept, whatever this request shows of them: the next one may want more.
         version = self._engine.view.version
         limit = max(self._question.limit, self._engine.settings.pipeline.reserve)
-        query = replace(self._question, profile=self._known_profile(), limit=limit)
+        query = self._question.but(profile=self._known_profile(), limit=limit)
         with self._turns.take(self._budget.left_ms / 1000):
-            ranked, trace = self._engine.rank(query)
+            with timed(self._trace, "filters"):
+                self._eligible = self._engine.pipeline.eligible(query)
+            ranked, trace = self._engine.rank(query, self._eligible)
         self._gauges.asked(self._engine, query)
         self._trace.timings_ms |= trace.timings_ms
         self._trace.warnings += trace.warnings

@@ -22,7 +22,7 @@ from api.schemas.lists import BatchRequest, BatchViewer
 from api.schemas.recommendations import Context, RecommendationRequest
 from data.schema import first_error
 from data.store import EventLog, Store
-from data.store.events import History
+from data.store.events import History, NumberedHistory
 from recommender.engine import Engine
 
 log = logging.getLogger(__name__)
@@ -170,11 +170,11 @@ class _EventsAhead(EventLog):
         self._seen: tuple[float, dict[str, History]] | None = None
 
     @cached_property
-    def _known(self) -> dict[str, History]:
-        return self.histories(self._user_ids)
+    def _known(self) -> dict[str, NumberedHistory]:
+        return self.numbered_histories(self._user_ids)
 
-    def history(self, user_id: str, limit: int = 0) -> History:
-        return self._known[user_id]
+    def numbered_history(self, user_id: str, after: int = 0) -> NumberedHistory:
+        return super().numbered_history(user_id, after) if after else self._known[user_id]
 
     def seen_since(self, user_id: str, since: float, limit: int = 0) -> History:
         # Each asks for a little less than the first of them.

@@ -43,7 +43,7 @@ class HistoryCache:
         self._events = events
 
     @property
-    def is_of_use(self) -> bool:
+    def _is_of_use(self) -> bool:
         """Whether anything is kept at the moment."""
         return self._settings.history_ttl_s > 0 and self._cache.state == "up"
 
@@ -54,6 +54,8 @@ class HistoryCache:
 
     def of(self, user_id: str, did: int) -> NumberedHistory:
         """The history up to the viewer's event number `did`, newest first. Raises DatabaseError."""
+        if not self._is_of_use:
+            return self._events.numbered_history(user_id)
         key = key_of(KIND, "any", user_id)
         kept = _unpack(self._cache.get(key))
         if kept is not None and kept.did <= did and self._events.count_of(user_id, kept.did) == kept.events:

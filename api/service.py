@@ -95,9 +95,8 @@ class Service:
             self.turns,
             self._renewal.ask,
         )
-        no_cache = Cache(None, settings.cache, self.telemetry)
-        self._no_candidates = CandidateCache(no_cache, settings.cache)
-        self._no_histories = HistoryCache(no_cache, settings.cache, store.events)
+        self._no_cache = Cache(None, settings.cache, self.telemetry)
+        self._no_candidates = CandidateCache(self._no_cache, settings.cache)
         self.viewers = Viewers(store, home, self.exposures, self.forget, settings.cache)
 
     # ---- Recommendations -----------------------------------------------------------------------------------
@@ -124,7 +123,8 @@ class Service:
         self, store: Store, user_id: str, asked: RecommendationRequest, request_id: str
     ) -> dict[str, Any]:
         """The same out of what a store says, past the cache."""
-        parts = replace(self._parts, store=store, candidates=self._no_candidates, histories=self._no_histories)
+        histories = HistoryCache(self._no_cache, self.settings.cache, store.events)
+        parts = replace(self._parts, store=store, candidates=self._no_candidates, histories=histories)
         return self._given(Answer(parts, user_id, asked, request_id, Budget(math.inf)))
 
     def _given(self, answer: Answer) -> dict[str, Any]:

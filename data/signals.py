@@ -17,7 +17,7 @@ _EXCLUDES_FROM = np.array([SIGNALS[name].excludes_from for name in _TYPES], np.f
 
 def type_codes(types: Iterable[str]) -> np.ndarray:
     """Event type names -> int8 codes, the form that `signals` and `excludes` take."""
-    return np.fromiter(map(CODE.__getitem__, types), np.int8)
+    return np.frombuffer(bytes(map(CODE.__getitem__, types)), np.int8)
 
 
 def signals(codes: np.ndarray, values: np.ndarray) -> np.ndarray:

@@ -317,10 +317,10 @@ class Engine:
 
     # ---- What next -----------------------------------------------------------------------------------------
 
-    def rank(self, query: Query) -> tuple[Ranked, Trace]:
-        """Scored candidates of a request, best first, and how it went."""
+    def rank(self, query: Query, eligible: np.ndarray | None = None) -> tuple[Ranked, Trace]:
+        """Scored candidates of a request, best first, and how it went. eligible: (V,) bool of it, where it is known."""
         trace = Trace()
-        return self.pipeline.rank(query, trace), trace
+        return self.pipeline.rank(query, trace, eligible=eligible), trace
 
     def allowed(self, query: Query, ranked: Ranked, eligible: np.ndarray | None = None) -> Ranked:
         """Scored candidates, which may come from a cache, that filters and blocks let through in this request;

@@ -113,8 +113,9 @@ def add_up(
         row, share = rows[place], shares[place]
         if row < 0 or row >= len(indptr) - 1:
             raise IndexError("no such row")
-        for entry in range(indptr[row], indptr[row + 1]):
-            sums[indices[entry]] += share * data[entry]
+        # Of what has no sign nobody asks whether it counts from the end: that takes twice as long as the sum.
+        for entry in range(np.uint64(indptr[row]), np.uint64(indptr[row + 1])):
+            sums[np.uint32(indices[entry])] += share * data[entry]
 
 
 def fit_item_weights(positives: sp.csr_matrix, settings: ItemItemSettings | None = None) -> ItemWeights:

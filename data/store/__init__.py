@@ -51,7 +51,7 @@ __all__ = [
 #: What reading and writing raise when the database is away, busy for too long or damaged.
 DatabaseError = sa.exc.OperationalError
 
-HEAD_REVISION = "0010"
+HEAD_REVISION = "0011"
 _MIGRATION_LOCK = 7_231_977  # any constant: PostgreSQL's advisory lock of this application
 #: Pages of SQLite's log (40 MB) after which they are written to their places: there, what was written again and again
 #: until then is written once.

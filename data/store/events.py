@@ -1,12 +1,12 @@
 """The event log in SQL: what viewers did, added once per event id, read back as histories and as a stream."""
 
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, groupby, islice
 from operator import itemgetter
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import orjson
@@ -28,14 +28,18 @@ HISTORY_LIMIT = 20_000
 #: The type of a row whose event was taken back: it keeps the event's id from coming in again, and says nothing.
 RETRACTED = "retracted"
 IS_THERE = events.c.type != RETRACTED
-COLUMNS = tuple(str(column.name) for column in events.c if column.name not in ("seq", "first_seq", "was"))
+_KEPT_BESIDE = ("seq", "first_seq", "was", "video_number")
+COLUMNS = tuple(str(column.name) for column in events.c if column.name not in _KEPT_BESIDE)
 #: The values of a row by the order of `COLUMNS`.
 _Row = tuple[Any, ...]
 _OF_COLUMNS, _ID_AND_VIDEO = itemgetter(*COLUMNS), itemgetter(COLUMNS.index("event_id"), COLUMNS.index("video_id"))
+_VIDEO_OF = itemgetter(COLUMNS.index("video_id"))
+_Known = TypeVar("_Known")
 _IS_A_DOING = events.c.type.not_in((EventType.IMPRESSION, RETRACTED))
 #: What an event is, or was before it was taken back.
 _WAS = sa.func.coalesce(events.c.was, events.c.type).label("type")
 _OF_HISTORY = (events.c.video_id, events.c.type, events.c.value, events.c.occurred_at)
+_OF_NUMBERED = (events.c.video_number, *_OF_HISTORY[1:])
 _FRAME = [events.c[name] for name in ("seq", "user_id", "video_id", "type", "value", "occurred_at", "country")]
 _FRAME_OF = [
     *(column if column.name != "type" else _WAS for column in _FRAME),
@@ -122,20 +126,20 @@ class EventLog:
         with writing(self._engine, EVENT_LOG_LOCK) as connection:
             before = connection.execute(_COUNT).scalar_one()
             for start in range(0, len(rows), INSERT_BATCH):
-                _insert(connection, [tuple(map(row.get, COLUMNS)) for row in rows[start : start + INSERT_BATCH]])
+                batch = [tuple(map(row.get, COLUMNS)) for row in rows[start : start + INSERT_BATCH]]
+                _insert(connection, batch, _numbers(connection, batch))
             return int(connection.execute(_COUNT).scalar_one() - before)
 
     def history(self, user_id: str, limit: int = HISTORY_LIMIT) -> History:
         """The newest events of a viewer (by the time they occurred; ties: the later added first), but impressions."""
-        return _history(user_id, self._quick.columns(_HISTORY, _OF_ROW, (user_id, limit)))
+        return _history(user_id, self._quick.columns(_HISTORY, _ROW, (user_id, limit)))
 
     def numbered_history(self, user_id: str, after: int = 0) -> NumberedHistory:
         """The same as `history` by the numbers of the videos, removed ones too; those behind event number `after`."""
-        asked = (user_id, after, HISTORY_LIMIT)
-        numbers, types, values, times = self._quick.columns(_NUMBERED, _OF_NUMBERED, asked)
-        return NumberedHistory(
-            np.array(numbers, np.int64), type_codes(types), np.array(values, np.float64), np.array(times, np.float64)
-        )
+        if after:
+            asked = (user_id, after, HISTORY_LIMIT)
+            return _numbered(user_id, self._quick.columns(_NUMBERED_AFTER, _NUMBERED_ROW, asked))
+        return _numbered(user_id, self._quick.columns(_NUMBERED, _NUMBERED_ROW, (user_id, HISTORY_LIMIT)))
 
     def count_of(self, user_id: str, until_seq: int) -> int:
         """How many events of a viewer there are up to an event number, impressions too."""
@@ -143,28 +147,35 @@ class EventLog:
 
     def seen_since(self, user_id: str, since: float, limit: int = HISTORY_LIMIT) -> History:
         """All that a viewer did, or was shown, from a moment on (seconds since 1970), the last added first."""
-        return _history(user_id, self._quick.columns(_SEEN, _OF_ROW, (user_id, since, limit)))
+        return _history(user_id, self._quick.columns(_SEEN, _ROW, (user_id, since, limit)))
 
-    def histories(self, user_ids: Sequence[str], limit: int = HISTORY_LIMIT) -> dict[str, History]:
-        """The same as `history` of many viewers at once."""
-        query = sa.select(events.c.user_id, *_OF_HISTORY).where(events.c.user_id.in_(user_ids), _IS_A_DOING)
+    def numbered_histories(self, user_ids: Sequence[str]) -> dict[str, NumberedHistory]:
+        """The same as `numbered_history` of many viewers at once."""
+        query = sa.select(events.c.user_id, *_OF_NUMBERED).where(events.c.user_id.in_(user_ids), _IS_A_DOING)
         newest_first = query.order_by(events.c.user_id, events.c.occurred_at.desc(), events.c.seq.desc())
-        return self._by_viewer(user_ids, newest_first, limit)
+        return self._by_viewer(user_ids, newest_first, HISTORY_LIMIT, _numbered)
 
     def all_seen_since(self, user_ids: Sequence[str], since: float, limit: int = HISTORY_LIMIT) -> dict[str, History]:
         """The same as `seen_since` of many viewers at once."""
         query = sa.select(events.c.user_id, *_OF_HISTORY).where(
             events.c.user_id.in_(user_ids), events.c.occurred_at >= since
         )
-        return self._by_viewer(user_ids, query.order_by(events.c.user_id, events.c.seq.desc()), limit)
+        return self._by_viewer(user_ids, query.order_by(events.c.user_id, events.c.seq.desc()), limit, _history)
 
-    def _by_viewer(self, user_ids: Sequence[str], query: sa.Select[Any], limit: int) -> dict[str, History]:
-        """The first rows of each viewer of a query whose first column is the viewer, by which it is ordered."""
+    def _by_viewer(
+        self,
+        user_ids: Sequence[str],
+        query: sa.Select[Any],
+        limit: int,
+        known: Callable[[str, Sequence[Sequence[Any]]], _Known],
+    ) -> dict[str, _Known]:
+        """What is known by the first rows of each viewer of a query whose first column is the viewer, by which it is
+        ordered, and whose others are four."""
         with self._engine.connect() as connection:
             rows = connection.execute(query).cursor.fetchall()
         own = {name: list(islice(of_viewer, limit)) for name, of_viewer in groupby(rows, key=itemgetter(0))}
         columns = {name: list(zip(*found, strict=True))[1:] for name, found in own.items()}
-        return {name: _history(name, columns.get(name, [()] * len(_OF_HISTORY))) for name in user_ids}
+        return {name: known(name, columns.get(name, [()] * len(_OF_HISTORY))) for name in user_ids}
 
     def impressions(self, since: float) -> Impressions:
         """The impressions that name their list and were received from a moment on."""
@@ -331,20 +342,21 @@ class EventLog:
 
 def _history(user_id: str, columns: Sequence[Sequence[Any]]) -> History:
     video_ids, types, values, times = columns
-    return History(
-        user_id,
-        video_ids,
-        types,
-        # None becomes NaN.
-        np.array(values, dtype=np.float64),
-        np.array(times, dtype=np.float64),
+    # None becomes NaN.
+    return History(user_id, video_ids, types, np.asarray(values, np.float64), np.asarray(times, np.float64))
+
+
+def _numbered(_user_id: str, columns: Sequence[Sequence[Any]]) -> NumberedHistory:
+    numbers, types, values, times = columns
+    return NumberedHistory(
+        np.array(numbers, np.int64), type_codes(types), np.asarray(values, np.float64), np.asarray(times, np.float64)
     )
 
 
 def _add(connection: sa.Connection, batches: Sequence[Sequence[_Row]]) -> list[list[EventOutcome]]:
     """Adds what is new in several batches, in their order; an outcome for each of their rows."""
-    ids, video_ids = (set(map(itemgetter(COLUMNS.index(name)), chain(*batches))) for name in ("event_id", "video_id"))
-    known, seen = _present(connection, videos.c.id, video_ids), _present(connection, events.c.event_id, ids)
+    ids = set(map(itemgetter(COLUMNS.index("event_id")), chain(*batches)))
+    known, seen = _numbers(connection, chain(*batches)), set(_found(connection, events.c.event_id, events.c.seq, ids))
     fresh = []
 
     def outcome_of(row: _Row) -> EventOutcome:
@@ -359,31 +371,40 @@ def _add(connection: sa.Connection, batches: Sequence[Sequence[_Row]]) -> list[l
 
     outcomes = [[outcome_of(row) for row in batch] for batch in batches]
     if fresh:
-        _insert(connection, fresh)
+        _insert(connection, fresh, known)
     return outcomes
 
 
-def _present(connection: sa.Connection, column: sa.Column[str], values: Collection[str]) -> set[str]:
-    """Those of many values that stand in a column."""
+def _numbers(connection: sa.Connection, rows: Iterable[_Row]) -> dict[str, int]:
+    """The numbers of the videos of some rows that are in the catalogue, by id."""
+    return _found(connection, videos.c.id, videos.c.number, set(map(_VIDEO_OF, rows)))
+
+
+def _found(
+    connection: sa.Connection, key: sa.Column[str], column: sa.Column[int], keys: Collection[str]
+) -> dict[str, int]:
+    """A column of those rows of its table whose key is one of many, by their keys."""
     if connection.dialect.name == "sqlite":
-        # As one value: see `QuickReader.many`. And there may be more of them than a statement can have parameters.
+        # As one value: see `QuickReader.columns`. And there may be more of them than a statement can have parameters.
         query = (
-            f"SELECT json_group_array({column.name}) FROM {column.table.name}"
-            f" WHERE {column.name} IN (SELECT value FROM json_each(?))"
+            f"SELECT json_group_object({key.name}, {column.name}) FROM {key.table.name}"
+            f" WHERE {key.name} IN (SELECT value FROM json_each(?))"
         )
-        found = connection.exec_driver_sql(query, (orjson.dumps(list(values)).decode(),)).scalar_one()
-        return set(orjson.loads(found))
-    query = f"SELECT {column.name} FROM {column.table.name} WHERE {column.name} = ANY(%s)"
-    return set(connection.exec_driver_sql(query, (list(values),)).scalars())
+        found: str = connection.exec_driver_sql(query, (orjson.dumps(list(keys)).decode(),)).scalar_one()
+        return dict(orjson.loads(found))
+    query = f"SELECT {key.name}, {column.name} FROM {key.table.name} WHERE {key.name} = ANY(%s)"
+    return dict(connection.exec_driver_sql(query, (list(keys),)).tuples().all())
 
 
-def _insert(connection: sa.Connection, rows: Sequence[_Row]) -> None:
-    """Adds rows behind the last number, but those whose id is there."""
-    numbered = [(seq, *row) for seq, row in enumerate(rows, newest_number(connection) + 1)]
+def _insert(connection: sa.Connection, rows: Sequence[_Row], number_of: Mapping[str, int]) -> None:
+    """Adds rows behind the last number, but those whose id is there; number_of: the numbers of their videos."""
+    first = newest_number(connection) + 1
+    numbered = [(seq, number_of.get(_VIDEO_OF(row), -1), *row) for seq, row in enumerate(rows, first)]
     # Another process may add the same id between the look and the insert: it wins, nothing breaks.
     placeholder = "?" if connection.dialect.name == "sqlite" else "%s"
+    columns = ("seq", "video_number", *COLUMNS)
     statement = (
-        f"INSERT INTO events (seq, {', '.join(COLUMNS)}) VALUES ({', '.join([placeholder] * (1 + len(COLUMNS)))})"
+        f"INSERT INTO events ({', '.join(columns)}) VALUES ({', '.join([placeholder] * len(columns))})"
         " ON CONFLICT (event_id) DO NOTHING"
     )
     connection.exec_driver_sql(statement, numbered)
@@ -399,16 +420,15 @@ _COUNT = sa.select(sa.func.count()).select_from(events)
 # Those that were taken back are few, and have an index of their own, which is found by the very word.
 _IS_RETRACTED = events.c.type == sa.literal_column(f"'{RETRACTED}'")
 _COUNT_THERE = _COUNT.scalar_subquery() - _COUNT.where(_IS_RETRACTED).scalar_subquery()
-_OF_ROW = ("video_id", "type", "value", "occurred_at")
-_OF_NUMBERED = ("number", *_OF_ROW[1:])
-_HISTORY = (
-    "SELECT video_id, type, value, occurred_at FROM events"
-    " WHERE user_id = ? AND type NOT IN ('impression', 'retracted') ORDER BY occurred_at DESC, seq DESC LIMIT ?"
-)
-_NUMBERED = (
-    "SELECT videos.number, type, value, occurred_at FROM events JOIN videos ON videos.id = events.video_id"
-    " WHERE user_id = ? AND seq > ? AND type NOT IN ('impression', 'retracted')"
-    " ORDER BY occurred_at DESC, seq DESC LIMIT ?"
+#: With the digits behind the point that are read of them.
+_ROW = (("video_id", None), ("type", None), ("value", 9), ("occurred_at", 6))
+_NUMBERED_ROW = (("video_number", None), *_ROW[1:])
+_DOINGS = "user_id = ? AND type NOT IN ('impression', 'retracted')"
+_NEWEST_FIRST = "ORDER BY occurred_at DESC, seq DESC"
+_HISTORY = f"SELECT video_id, type, value, occurred_at FROM events WHERE {_DOINGS} {_NEWEST_FIRST} LIMIT ?"
+_NUMBERED = f"SELECT video_number, type, value, occurred_at FROM events WHERE {_DOINGS} {_NEWEST_FIRST} LIMIT ?"
+_NUMBERED_AFTER = (
+    f"SELECT video_number, type, value, occurred_at FROM events WHERE {_DOINGS} AND seq > ? {_NEWEST_FIRST} LIMIT ?"
 )
 _COUNT_OF = "SELECT COUNT(*) FROM events WHERE user_id = ? AND seq <= ?"
 _SEEN = (

@@ -8,8 +8,10 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
+import numpy as np
 import orjson
 import sqlalchemy as sa
 
@@ -41,16 +43,28 @@ class QuickReader:
             self._rests_until = time.monotonic() + REST_S
             raise self._away(question, error) from error
 
-    def columns(self, question: str, names: Sequence[str], values: Sequence[object]) -> list[Sequence[Any]]:
-        """The columns of these names of an ordered and limited SELECT, of which there may be many rows.
+    def columns(
+        self, question: str, columns: tuple[tuple[str, int | None], ...], values: Sequence[object]
+    ) -> list[Any]:
+        """The columns of an ordered SELECT, of which there may be many rows: a sequence for each.
+
+        columns: their names; where they are numbers >= 0, how many digits behind the point are wanted of them, else
+        None. The numbers come as (n,) float64, NaN for NULL.
 
         Python's driver lets go of the interpreter for every row of SQLite, and where other threads want it, gets it
-        back only after each of them: there they come as one row of JSON. Numbers have 15 digits then.
+        back only after each of them: there they come as one row of JSON, in which whole numbers take a third of the
+        time of others.
         """
         if not self._is_sqlite:
-            return list(zip(*self.rows(question, values), strict=True)) or [()] * len(names)
-        together = f"SELECT {', '.join(f'json_group_array({name})' for name in names)} FROM ({question})"
-        return [orjson.loads(column) for column in self.rows(together, values)[0]]
+            found = list(zip(*self.rows(question, values), strict=True)) or [()] * len(columns)
+            units = [None if digits is None else 1.0 for _, digits in columns]
+        else:
+            found = [orjson.loads(array) for array in self.rows(_as_one_row(question, columns), values)[0]]
+            units = [None if digits is None else 10.0**digits for _, digits in columns]
+        return [
+            column if unit is None else np.array(column, np.float64) / unit
+            for column, unit in zip(found, units, strict=True)
+        ]
 
     def close(self) -> None:
         with contextlib.suppress(IndexError):
@@ -95,3 +109,13 @@ class QuickReader:
 
     def _away(self, question: str, error: Exception) -> sa.exc.OperationalError:
         return sa.exc.OperationalError(question, None, error)
+
+
+@cache
+def _as_one_row(question: str, columns: tuple[tuple[str, int | None], ...]) -> str:
+    """A question of SQLite's for the same, with an array of JSON for each column."""
+    arrays = (
+        f"json_group_array({name if digits is None else f'CAST({name} * 1e{digits} + 0.5 AS INTEGER)'})"
+        for name, digits in columns
+    )
+    return f"SELECT {', '.join(arrays)} FROM ({question})"

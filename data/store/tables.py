@@ -80,8 +80,10 @@ events = sa.Table(
     # Of a row that has moved to the end of the log: the number that it had first, and its type where it was retracted.
     sa.Column("first_seq", sa.BigInteger),
     sa.Column("was", sa.String(20)),
+    sa.Column("video_number", sa.BigInteger, nullable=False, server_default="-1"),
     sa.Index(None, "user_id", "seq"),
-    sa.Index(None, "user_id", "occurred_at"),
+    # All that a list needs of a history.
+    sa.Index("ix_events_history", "user_id", "occurred_at", "seq", "video_number", "type", "value"),
     sa.Index("ix_events_retracted", "user_id", sqlite_where=_RETRACTED, postgresql_where=_RETRACTED),
 )
 

@@ -8,14 +8,13 @@ The list of stages in `Pipeline` is the architecture.
 import logging
 import time
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from recommender.ordering import best_first, best_rows
-from recommender.pipeline.merging import mark_if_behind, side_by_side
+from recommender.pipeline.merging import side_by_side, who_is_behind
 from recommender.pipeline.sources.settings import SourceSettings
 from recommender.pipeline.stages import (
     Candidates,
@@ -156,8 +155,13 @@ class Pipeline:
         begins = np.cumsum([0, *(len(found.columns) for found in finds)])
         columns, rows, ranks = side_by_side(named, begins)
         scores = np.empty((len(finds), len(columns)), np.float32)
+        highest = int(columns[-1]) if len(columns) else -1
         for source, found in enumerate(finds):
-            scores[source] = found.scores_of(columns, rows[begins[source] : begins[source + 1]])
+            if found.every is not None and highest < len(found.every):
+                # All of them lie in it: nothing has to be looked at first.
+                found.every.take(columns, out=scores[source], mode="clip")
+            else:
+                scores[source] = found.scores_of(columns, rows[begins[source] : begins[source + 1]])
         names = tuple(source.name for source in sources)
         return Candidates(columns, names, weights, ranks, scores, np.zeros(len(columns), np.float32))
 
@@ -170,11 +174,11 @@ class Pipeline:
         parts = (scorer or self.scorer).parts(query, candidates)
         fused = parts.sum(axis=0)
         order = best_rows(fused, self.settings.reserve)
-        best, scores = candidates.take(order), fused[order]
-        found_by = np.zeros(len(scores), np.uint32)
-        for name, part in zip(candidates.sources, parts, strict=True):
-            mark_if_behind(part, order, scores, NAMED_FROM_SHARE, 1 << self._bits[name], found_by)
-        return replace(best, fused=scores), Ranked(best.columns, scores, found_by)
+        scores = fused[order]
+        best = candidates.take(order, scores)
+        bits = np.array([1 << self._bits[name] for name in candidates.sources], np.uint32)
+        found_by = who_is_behind(np.ascontiguousarray(parts, np.float32), order, scores, NAMED_FROM_SHARE, bits)
+        return best, Ranked(best.columns, scores, found_by)
 
     def hydrate(self, query: Query, slate: Shown, trace: Trace, skip: Collection[str] = ()) -> list[dict[str, Any]]:
         """The fields of each item, from all hydrators but those in `skip`; one that fails is left out and named."""
@@ -292,12 +296,19 @@ class Pipeline:
 def _weights(query: Query, sources: Sequence[Source], finds: Sequence[Found]) -> np.ndarray:
     """(S,) float32: the request's weights, else the sources' own; of impersonal sources times what the personal ones
     that found something weigh together, so that they count alike whatever is known of the viewer."""
-    own = [source.weight(query) for source in sources]
-    of_found = zip(sources, own, finds, strict=True)
-    together = sum(weight for source, weight, found in of_found if source.personal and len(found.columns)) or 1.0
-    counted = [weight if source.personal else weight * together for source, weight in zip(sources, own, strict=True)]
-    asked = [query.weights.get(source.name, weight) for source, weight in zip(sources, counted, strict=True)]
-    return np.array(asked, np.float32)
+    weights = np.empty(len(sources), np.float32)
+    together, impersonal = 0.0, []
+    for place, (source, found) in enumerate(zip(sources, finds, strict=True)):
+        weights[place] = weight = source.weight(query)
+        if not source.personal:
+            impersonal.append(place)
+        elif len(found.columns):
+            together += weight
+    if impersonal:
+        weights[impersonal] *= together or 1.0
+    for place, source in enumerate(sources if query.weights else ()):
+        weights[place] = query.weights.get(source.name, weights[place])
+    return weights
 
 
 def _back_fill(ranked: Ranked, eligible: np.ndarray, wanted: int) -> Ranked:

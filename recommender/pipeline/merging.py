@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from recommender.compiled import NUMBER, WHOLE, compiled, reads, writes
+from recommender.compiled import NUMBER, compiled, reads
 
 
 def side_by_side(named: np.ndarray, begins: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -14,15 +14,12 @@ def side_by_side(named: np.ndarray, begins: np.ndarray) -> tuple[np.ndarray, np.
     """
     keys = (named.astype(np.int64, copy=False) << 32) + np.arange(len(named))
     keys.sort()
-    columns, rows = np.empty(len(named), np.int64), np.empty(len(named), np.int64)
-    columns = columns[: _number(keys, columns, rows)]
-    ranks = np.zeros((len(begins) - 1, len(columns)), np.int32)
-    _put_ranks(rows, begins, ranks)
-    return columns, rows, ranks
+    return _merged(keys, begins)
 
 
-@compiled(reads("int64"), writes("int64"), writes("int64"))
-def _number(keys: np.ndarray, columns: np.ndarray, rows: np.ndarray) -> int:
+@compiled(reads("int64"), reads("int64"))
+def _merged(keys: np.ndarray, begins: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    columns, rows = np.empty(len(keys), np.int64), np.empty(len(keys), np.int64)
     count = 0
     for key in keys:
         column = key >> 32
@@ -30,24 +27,25 @@ def _number(keys: np.ndarray, columns: np.ndarray, rows: np.ndarray) -> int:
             columns[count] = column
             count += 1
         rows[key & 0xFFFF_FFFF] = count - 1
-    return count
-
-
-@compiled(reads("int64"), reads("int64"), writes("int32", 2))
-def _put_ranks(rows: np.ndarray, begins: np.ndarray, ranks: np.ndarray) -> None:
+    ranks = np.zeros((len(begins) - 1, count), np.int32)
     for source in range(len(ranks)):
         for place in range(begins[source], begins[source + 1]):
             ranks[source, rows[place]] = place - begins[source] + 1
+    return columns[:count], rows, ranks
 
 
-@compiled(reads("float32"), reads("int64"), reads("float32"), NUMBER, WHOLE, writes("uint32"))
-def mark_if_behind(
-    part: np.ndarray, order: np.ndarray, scores: np.ndarray, share: float, bit: int, found_by: np.ndarray
-) -> None:
-    """Adds a bit to `found_by` (n,) where a source's part (N,) of a score (n,) is above 0 and this share of it or more.
+@compiled(reads("float32", 2), reads("int64"), reads("float32"), NUMBER, reads("uint32"))
+def who_is_behind(
+    parts: np.ndarray, order: np.ndarray, scores: np.ndarray, share: float, bits: np.ndarray
+) -> np.ndarray:
+    """Of scores (n,) float32 the sources whose parts of it are above 0 and this share of it or more: (n,) uint32, with
+    the bit (S,) of each.
 
-    order: (n,), where in `part` each of them is."""
-    for row in range(len(order)):
-        own = part[order[row]]
-        if own > 0 and own >= share * scores[row]:
-            found_by[row] |= np.uint32(bit)
+    parts: (S, N); order: (n,), where in them each of the scores is."""
+    found_by = np.zeros(len(order), np.uint32)
+    for source in range(len(bits)):
+        for row in range(len(order)):
+            own = parts[source, order[row]]
+            if own > 0 and own >= share * scores[row]:
+                found_by[row] |= bits[source]
+    return found_by

@@ -40,6 +40,12 @@ class Query:
     described: bool = False
     deadline_ms: float = math.inf
 
+    def but(self, **fields: Any) -> "Query":
+        """The same with other fields; in a tenth of the time that `dataclasses.replace` takes."""
+        other = object.__new__(Query)
+        other.__dict__.update(self.__dict__, **fields)
+        return other
+
 
 @dataclass(frozen=True)
 class Search:
@@ -64,8 +70,6 @@ class Found:
     def scores_of(self, columns: np.ndarray, place: np.ndarray) -> np.ndarray:
         """The source's scores of any columns (n,), in order, among which what it found stands at `place` (k,): (n,)
         float32, NaN where it has none."""
-        if self.every is not None and columns[-1:].max(initial=-1) < len(self.every):
-            return self.every[columns]
         scores = np.full(len(columns), np.nan, np.float32)
         if self.every is None:
             scores[place] = self.scores
@@ -88,15 +92,10 @@ class Candidates:
     scores: np.ndarray
     fused: np.ndarray
 
-    def take(self, rows: np.ndarray) -> "Candidates":
-        return Candidates(
-            self.columns[rows],
-            self.sources,
-            self.weights,
-            self.ranks.take(rows, axis=1),
-            self.scores.take(rows, axis=1),
-            self.fused[rows],
-        )
+    def take(self, rows: np.ndarray, fused: np.ndarray) -> "Candidates":
+        """Those in these rows (m,), with what the fusion makes of them (m,)."""
+        ranks, scores = self.ranks.take(rows, axis=1), self.scores.take(rows, axis=1)
+        return Candidates(self.columns[rows], self.sources, self.weights, ranks, scores, fused)
 
     def first(self, n: int) -> "Candidates":
         """The first n, or all where there are fewer, without a copy."""

@@ -332,13 +332,13 @@ def test_the_lists_of_a_batch_are_kept_like_others(client: FlaskClient, store: S
 
 def test_histories_of_a_batch_are_read_together(reader: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
-    together = EventLog.histories
+    together = EventLog.numbered_histories
 
     def counted(self: EventLog, user_ids: Any, *more: Any) -> Any:
         asked.append(len(user_ids))
         return together(self, user_ids, *more)
 
-    monkeypatch.setattr(EventLog, "histories", counted)
+    monkeypatch.setattr(EventLog, "numbered_histories", counted)
     batch(reader, [{"user_id": f"u{number}"} for number in range(CHUNK + 5)], limit=1)
     assert asked == [CHUNK, 5]
 
@@ -354,7 +354,7 @@ def test_while_the_database_is_away_a_batch_has_lists_for_strangers(
     def fails(*_: object, **__: object) -> None:
         raise OSError("no database")
 
-    monkeypatch.setattr(EventLog, "histories", fails)
+    monkeypatch.setattr(EventLog, "numbered_histories", fails)
     results = batch(reader, [{"user_id": "u0"}, {"user_id": "u1"}], limit=4)
     assert all(len(result["items"]) == 4 and result["degraded"] for result in results)
 

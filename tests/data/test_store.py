@@ -412,6 +412,8 @@ def test_rows_that_are_already_there_are_passed_over(store: Store) -> None:
     rows = [event(name).model_dump(mode="json") | {"received_at": 0.0} for name in ("e1", "e2", "e2", "e3")]
     assert store.events.add_rows(rows) == 2
     assert store.events.add_rows(rows) == 0
+    number = store.catalogue.get_many(["v1"])["v1"].number
+    assert store.events.numbered_history("u1").numbers.tolist() == [number] * 3
     assert [frame["seq"].is_monotonic_increasing for frame in store.events.frames()] == [True]
 
 
@@ -425,6 +427,10 @@ def test_a_history_is_newest_first_and_later_added_first_among_ties(store: Store
     assert list(history.times) == [70.0, 60.0, 50.0, 50.0] and set(history.values) == {0.5}
     assert list(store.events.history("u1", limit=2).video_ids) == ["v2", "v4"]
     assert len(store.events.history("nobody")) == 0
+    numbers = {video: record.number for video, record in store.catalogue.get_many(list(times)).items()}
+    numbered = store.events.numbered_history("u1")
+    assert numbered.numbers.tolist() == [numbers[video] for video in history.video_ids]
+    assert numbered.times.tolist() == history.times.tolist() and set(numbered.values) == {0.5}
     assert store.events.viewers() == [("u1", 4), ("u2", 1)]
 
 

@@ -343,6 +343,7 @@ def test_the_log_of_an_older_database_goes_on(database_url: str) -> None:
     engine.dispose()
     store = Store.open(database_url)
     assert (store.events.last_seq(), store.events.count()) == (8, 2) and videos_of(store, "u") == ["a"]
+    assert store.events.numbered_history("u").numbers.tolist() == [1]
     assert store.viewers.retract("e2") and store.viewers.erase("v").events == 0
     newest = store.events.last_seq()
     add(store, ("e3", "u", "a"))

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from recommender.item_item import add_up
 from recommender.ordering import best_first
-from recommender.pipeline.merging import mark_if_behind
 
 LOOP = """
 import numpy as np
@@ -59,7 +59,6 @@ def test_what_was_read_from_files_may_be_looked_at_and_not_written_to() -> None:
     fixed = np.array([1.0, 3.0, 2.0], np.float32)
     fixed.flags.writeable = False
     assert best_first(fixed).tolist() == [1, 2, 0]
-    found_by = np.zeros(3, np.uint32)
-    found_by.flags.writeable = False
+    rows, begins, columns = np.zeros(1, np.int64), np.array([0, 3], np.int32), np.arange(3, dtype=np.int32)
     with pytest.raises(TypeError):
-        mark_if_behind(fixed, np.arange(3), fixed, 0.05, 1, found_by)
+        add_up(rows, np.ones(1, np.float32), begins, columns, np.ones(3, np.float32), fixed)
