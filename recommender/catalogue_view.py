@@ -318,10 +318,12 @@ class CatalogueView:
 
     def columns_of_numbers(self, numbers: np.ndarray) -> np.ndarray:
         """The columns (n,) int64 of videos by their numbers (n,); -1 for those that have none here."""
-        known = (numbers >= 0) & (numbers < len(self._column_of_number))
-        columns = np.where(known, self._column_of_number[np.where(known, numbers, 0)], -1).astype(np.int64)
+        # Nothing has the number 0.
+        columns = self._column_of_number.take(numbers, mode="clip").astype(np.int64)
+        beyond = numbers >= len(self._column_of_number)
         # A view with more videos may be there already.
-        columns[columns >= len(self.videos)] = -1
+        beyond |= columns >= len(self.videos)
+        columns[beyond] = -1
         return columns
 
     def knows(self, country: str | None) -> bool:
@@ -474,6 +476,14 @@ class CatalogueView:
             more = np.full(with_room(needed) - there, -1, np.int32)
             self._column_of_number = np.concatenate([self._column_of_number, more])
         self._column_of_number[numbers] = columns
+
+    def labels_of(self, columns: np.ndarray) -> list[list[str]]:
+        """The names of the labels of each of these videos (n,)."""
+        names, beyond = self.label_names, self._labels_beyond
+        found = [[names[code] for code in codes if code >= 0] for codes in self.label_codes[columns].tolist()]
+        for labels, column in zip(found, columns.tolist() if beyond else (), strict=False):
+            labels += [names[code] for code in beyond.get(column, ())]
+        return found
 
     def _labels_at(self, column: int) -> list[int]:
         codes = [code for code in self.label_codes[column].tolist() if code >= 0]

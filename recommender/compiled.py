@@ -33,17 +33,24 @@ def writes(kind: str, dimensions: int = 1) -> types.Array:
     return types.Array(getattr(types, kind), dimensions, "C")
 
 
-def compiled(*arguments: types.Type) -> Callable[[Loop], Loop]:
-    """Compiles a function of arguments of these types. As NumPy has it, a division by 0 gives inf or NaN."""
+def compiled(*arguments: types.Type, sums_in_any_order: bool = False) -> Callable[[Loop], Loop]:
+    """Compiles a function of arguments of these types. As NumPy has it, a division by 0 gives inf or NaN.
+
+    sums_in_any_order: as is quickest, several terms at a time, rather than one after the other.
+    """
+    options: dict[str, Any] = {
+        "error_model": "numpy",
+        "fastmath": {"reassoc", "contract"} if sums_in_any_order else False,
+    }
 
     def made(loop: Loop) -> Loop:
         if _FOLDER is not None:
             try:
-                return cast(Loop, numba.njit(arguments, error_model="numpy", cache=True)(loop))
+                return cast(Loop, numba.njit(arguments, cache=True, **options)(loop))
             except Exception:
                 # The disk is full, or what lies there is damaged: the next process begins anew.
                 shutil.rmtree(_FOLDER, ignore_errors=True)
-        return cast(Loop, numba.njit(arguments, error_model="numpy")(loop))
+        return cast(Loop, numba.njit(arguments, **options)(loop))
 
     return made
 
@@ -56,7 +63,8 @@ def _folder() -> Path | None:
     """
     sources = Path(__file__).parent
     digest = hashlib.sha256(numba.__version__.encode())
-    for path in sorted(sources.rglob("*.py")):
+    # Constants come from `data`.
+    for path in sorted([*sources.rglob("*.py"), *(sources.parent / "data").glob("*.py")]):
         digest.update(path.read_bytes())
     wished = os.environ.get("NUMBA_CACHE_DIR")
     usual = (sources / "__pycache__", Path(os.path.expanduser("~/.cache/watchnext")))  # noqa: PTH111 - there may be none

@@ -6,6 +6,7 @@ still counts is each source's own choice (`Profile.recent`).
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import repeat
 from typing import Any
 
@@ -14,8 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from data.schema import SKIP_BELOW, WATCHED_FROM, EventType
 from data.signals import CODE, excludes, signals, type_codes
-from data.store.events import History
-from recommender.compiled import compiled, reads, writes
+from data.store.events import HISTORY_LIMIT, History
+from recommender.compiled import WHOLE, compiled, reads
 from recommender.ordering import least_first
 
 _IMPRESSION, _WATCH = CODE[EventType.IMPRESSION.value], CODE[EventType.WATCH.value]
@@ -54,9 +55,8 @@ class Profile:
         """
         if half_life_items is None:
             return self.liked, self.signal
-        count = min(len(self.liked), int(np.ceil(-np.log2(LEAST_RECENCY) * half_life_items)))
-        recency = np.exp2(-np.arange(count) / half_life_items).astype(np.float32)
-        return self.liked[:count], self.signal[:count] * recency
+        recency = _recency(half_life_items)[: len(self.liked)]
+        return self.liked[: len(recency)], self.signal[: len(recency)] * recency
 
     def in_columns(self, column_there: np.ndarray) -> "Profile":
         """The same of another release: (V,) int64 its column of each of these, -1 for those that it does not know."""
@@ -70,6 +70,13 @@ class Profile:
     def known(self) -> bool:
         """Whether there is anything to personalise from."""
         return len(self.liked) > 0
+
+
+@lru_cache
+def _recency(half_life_items: float) -> np.ndarray:
+    """How much each of the newest likes counts, (r,) float32, as long as it is worth counting."""
+    count = min(HISTORY_LIMIT, int(np.ceil(-np.log2(LEAST_RECENCY) * half_life_items)))
+    return np.exp2(-np.arange(count) / half_life_items).astype(np.float32)
 
 
 def nobody() -> Profile:
@@ -89,69 +96,80 @@ def profile_of(
     columns: np.ndarray, codes: np.ndarray, values: np.ndarray, times: np.ndarray, settings: ProfileSettings
 ) -> Profile:
     """The same from the columns (n,) int64 of the videos, -1 for unknown ones, and the codes (n,) int8 of the types."""
-    # Showing a video says nothing of taste, and nothing of when it was watched.
-    here = (columns >= 0) & (codes != _IMPRESSION)
-    if not here.all():
-        columns, codes, values, times = columns[here], codes[here], values[here], times[here]
-    if len(columns) == 0:
-        return nobody()
-    total, excluded = np.zeros(len(columns)), np.zeros(len(columns), bool)
-    by_video = least_first(columns)
-    newest = _gather_by_video(
-        columns, codes, signals(codes, values), excludes(codes, values), by_video, total, excluded
+    graded, excluding = signals(codes, values), excludes(codes, values)
+    liked, signal, disliked, watched, unfinished = _told(
+        columns, codes, values, graded, excluding, least_first(columns), settings.recent_items
     )
-    columns, times, total, excluded = columns[newest], times[newest], total[newest], excluded[newest]
-    is_liked = total > 0
-    liked = is_liked.nonzero()[0][: settings.recent_items]
-    values = values[newest]
-    half_way = (codes[newest] == _WATCH) & (values >= SKIP_BELOW) & (values < WATCHED_FROM)
-    return Profile(
-        columns[liked],
-        total[liked].astype(np.float32),
-        times[liked],
-        columns[total < 0],
-        np.sort(columns[excluded]),
-        columns[half_way & ~excluded & is_liked],
-    )
+    watched.sort()
+    return Profile(columns[liked], signal, times[liked], columns[disliked], watched, columns[unfinished])
 
 
 @compiled(
-    reads("int64"), reads("int8"), reads("float32"), reads("bool_"), reads("int64"), writes("float64"), writes("bool_")
-)
-def _gather_by_video(
+    reads("int64"), reads("int8"), reads("float64"), reads("float32"), reads("bool_"), reads("int64"), WHOLE,
+)  # fmt: skip
+def _told(
     columns: np.ndarray,
     codes: np.ndarray,
+    values: np.ndarray,
     signal: np.ndarray,
     excludes: np.ndarray,
     by_video: np.ndarray,
-    total: np.ndarray,
-    excluded: np.ndarray,
-) -> np.ndarray:
-    """(n,) bool: the newest event about each video, for which `total` has the signals of all events about it added up,
-    and `excluded` whether any of them excludes it. Of each type the strongest counts; watching twice is not liking
-    twice.
+    most_liked: int,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """What n events, newest first, tell of the videos that they are about: the rows of the newest event about each
+    liked one, and the signals of all events about it added up; the rows of those about disliked ones; the columns of
+    the excluded ones, in no order; and the rows of those about ones that were left half-way.
 
-    columns: (n,) of events, newest first; by_video: (n,), those about the same video together, newest first.
+    Of each type the strongest event counts: watching twice is not liking twice. by_video: (n,) rows, those about the
+    same video together, newest first.
     """
-    is_newest = np.zeros(len(columns), np.bool_)
+    count = len(columns)
+    total, excluded = np.zeros(count), np.zeros(count, np.bool_)
+    is_newest = np.zeros(count, np.bool_)
     strongest = np.zeros(128, np.float32)
     begin = 0
-    while begin < len(by_video):
-        newest = by_video[begin]
-        is_newest[newest] = True
+    while begin < count:
+        column = columns[by_video[begin]]
         end = begin
-        while end < len(by_video) and columns[by_video[end]] == columns[newest]:
+        newest = -1
+        while end < count and columns[by_video[end]] == column:
             event = by_video[end]
+            end += 1
+            # Showing a video says nothing of taste, and nothing of when it was watched.
+            if column < 0 or codes[event] == _IMPRESSION:
+                continue
+            if newest < 0:
+                newest = event
             excluded[newest] |= excludes[event]
             if abs(signal[event]) >= abs(strongest[codes[event]]):
                 strongest[codes[event]] = signal[event]
-            end += 1
-        for place in range(begin, end):
-            code = codes[by_video[place]]
-            total[newest] += strongest[code]
-            strongest[code] = 0.0
+        if newest >= 0:
+            is_newest[newest] = True
+            for place in range(begin, end):
+                code = codes[by_video[place]]
+                total[newest] += strongest[code]
+                strongest[code] = 0.0
         begin = end
-    return is_newest
+    liked, sums = np.empty(count, np.int64), np.empty(count, np.float32)
+    disliked, watched, unfinished = np.empty(count, np.int64), np.empty(count, np.int64), np.empty(count, np.int64)
+    likes, dislikes, exclusions, half_ways = 0, 0, 0, 0
+    for event in range(count):
+        if not is_newest[event]:
+            continue
+        if total[event] > 0 and likes < most_liked:
+            liked[likes] = event
+            sums[likes] = total[event]
+            likes += 1
+        if total[event] < 0:
+            disliked[dislikes] = event
+            dislikes += 1
+        if excluded[event]:
+            watched[exclusions] = columns[event]
+            exclusions += 1
+        elif total[event] > 0 and codes[event] == _WATCH and SKIP_BELOW <= values[event] < WATCHED_FROM:
+            unfinished[half_ways] = event
+            half_ways += 1
+    return liked[:likes], sums[:likes], disliked[:dislikes], watched[:exclusions], unfinished[:half_ways]
 
 
 def profile_of_likes(

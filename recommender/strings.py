@@ -25,7 +25,7 @@ class _Packed:
         self.begins, self.text = begins, text
         # Of an array each number would be an object of NumPy's, which takes longer.
         self._begins, self._text = begins.data, text.data
-        self._strings = [self._read(place) for place in range(len(self))] if len(self) <= FEW else None
+        self._objects = [self[place] for place in range(len(self))] if len(self) <= FEW else None
 
     @classmethod
     def of(cls, strings: Iterable[str]) -> Self:
@@ -37,10 +37,12 @@ class _Packed:
     def __len__(self) -> int:
         return len(self._begins) - 1
 
-    def __getitem__(self, place: int) -> str:
-        return self._read(place) if self._strings is None else self._strings[place]
+    @property
+    def strings(self) -> "list[str] | _Packed":
+        """By place; as objects, where there are few."""
+        return self if self._objects is None else self._objects
 
-    def _read(self, place: int) -> str:
+    def __getitem__(self, place: int) -> str:
         begins = self._begins
         return str(self._text[begins[place] : begins[place + 1]], "utf-8")
 
@@ -50,7 +52,8 @@ class StringColumn(Sequence[str]):
 
     def __init__(self, packed: _Packed, size: int | None = None, changed: Mapping[int, str] | None = None) -> None:
         self._packed = packed
-        self._size = len(packed) if size is None else size
+        self._strings, self._unchanged = packed.strings, len(packed)
+        self._size = self._unchanged if size is None else size
         self._changed = dict(changed or {})
 
     @classmethod
@@ -70,8 +73,8 @@ class StringColumn(Sequence[str]):
         changed = self._changed.get(column)
         if changed is not None:
             return changed
-        if 0 <= column < len(self._packed):
-            return self._packed[column]
+        if 0 <= column < self._unchanged:
+            return self._strings[column]
         if 0 <= column < self._size:
             return ""
         raise IndexError(column)
@@ -99,6 +102,7 @@ class StringTable(Sequence[str]):
     def __init__(self, packed: _Packed, slots: np.ndarray) -> None:
         """slots: (a power of two,) int32, places by hashes, -1 for none."""
         self._packed = packed
+        self._strings, self._first = packed.strings, len(packed)
         self._slots = slots
         self._added: list[str] = []
         self._adding = threading.Lock()
@@ -114,7 +118,7 @@ class StringTable(Sequence[str]):
         return cls(packed, _slots_of(packed))
 
     def __len__(self) -> int:
-        return len(self._packed) + len(self._added)
+        return self._first + len(self._added)
 
     @overload
     def __getitem__(self, place: int) -> str: ...
@@ -123,11 +127,11 @@ class StringTable(Sequence[str]):
     def __getitem__(self, place: int | slice) -> str | list[str]:
         if isinstance(place, slice):
             return [self[each] for each in range(*place.indices(len(self)))]
-        if 0 <= place < len(self._packed):
-            return self._packed[place]
+        if 0 <= place < self._first:
+            return self._strings[place]
         if place < 0:
             raise IndexError(place)
-        return self._added[place - len(self._packed)]
+        return self._added[place - self._first]
 
     def add(self, string: str) -> int:
         """Its place, which is a new one where it is not here yet."""

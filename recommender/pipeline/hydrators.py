@@ -23,9 +23,9 @@ class CatalogueFacts:
         self._view = view
 
     def hydrate(self, query: Query, slate: Shown) -> list[dict[str, Any]]:
-        view = self._view
-        titles, labels = view.titles, view.labels
-        return [{"title": titles[column], "labels": labels[column]} for column in slate.columns.tolist()]
+        titles, labels = self._view.titles, self._view.labels_of(slate.columns)
+        of_each = zip(slate.columns.tolist(), labels, strict=True)
+        return [{"title": titles[column], "labels": names} for column, names in of_each]
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,10 @@ def arrange(
     when `relax`, by a place that nothing else can fill, from there on.
     """
     worth = worth.copy()
+    if len(preferences) == 1 and not constraints and not fixed:
+        arranged = preferences[0].arranged(worth, limit)
+        if arranged is not None:
+            return Arrangement(arranged, (), ())
     rows = np.full(limit, -1, np.int64)
     held = list(constraints)
     relaxed: list[str] = []

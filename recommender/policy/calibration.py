@@ -8,6 +8,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from recommender.policy.facts import Members
+from recommender.policy.stages import Preference
 
 #: Steck's alpha: q is mixed with this much of p, so that a label that the slate lacks does not cost infinitely much.
 SMOOTHING = 0.01
@@ -19,7 +20,7 @@ class CalibrationSettings(BaseModel):
     strength: float = Field(default=0.0, ge=0, lt=1, description="weight against relevance; 0: off")
 
 
-class Calibration:
+class Calibration(Preference):
     """The divergence that the slate would have with each candidate added; labels of one video share it evenly."""
 
     def __init__(self, taste: np.ndarray, labels: Members, strength: float) -> None:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from recommender.compiled import NUMBER, compiled, reads, writes
 from recommender.policy.facts import Facts, Members
+from recommender.policy.stages import Preference
 
 #: Below this an item adds nothing that is not there; its logarithm is the largest penalty.
 SMALLEST_VOLUME = np.float32(1e-6)
@@ -29,7 +30,7 @@ class DiversitySettings(BaseModel):
     pool: int = Field(default=100, ge=1, le=1_000, description="best candidates that are weighed up")
 
 
-class MaximalMarginalRelevance:
+class MaximalMarginalRelevance(Preference):
     """Likeness to the one in the slate that is most alike; likeness below 0 counts as none."""
 
     def __init__(self, features: np.ndarray) -> None:
@@ -43,8 +44,13 @@ class MaximalMarginalRelevance:
             np.dot(self._features, self._features[row], out=self._likeness)
             np.maximum(self.penalty, self._likeness, out=self.penalty)
 
+    def arranged(self, worth: np.ndarray, limit: int) -> np.ndarray:
+        rows = np.full(limit, -1, np.int64)
+        _arrange(worth, self._features, rows)
+        return rows
 
-class DeterminantalPointProcess:
+
+class DeterminantalPointProcess(Preference):
     """Algorithm 1 of Chen et al.: the Cholesky factor of the slate's kernel grows by a row with each item."""
 
     def __init__(self, features: np.ndarray, weight: float, limit: int) -> None:
@@ -90,6 +96,26 @@ def _features(facts: Facts, columns: np.ndarray, labels: Members, label_share: f
     features = np.zeros((len(columns), vectors.shape[1] + carried), np.float32)
     _fill(has_vector, vectors, labels.offsets, labels.codes, place_of_code, label_share, weight, features)
     return features
+
+
+@compiled(writes("float32"), reads("float32", 2), writes("int64"), sums_in_any_order=True)
+def _arrange(worth: np.ndarray, features: np.ndarray, rows: np.ndarray) -> None:
+    penalty = np.zeros(len(worth), np.float32)
+    for place in range(len(rows)):
+        best, most = -1, np.float32(-np.inf)
+        for row in range(len(worth)):
+            if worth[row] - penalty[row] > most:
+                best, most = row, worth[row] - penalty[row]
+        if best < 0:
+            return
+        rows[place] = best
+        worth[best] = -np.inf
+        if best < len(features):
+            for row in range(len(features)):
+                likeness = np.float32(0)
+                for dimension in range(features.shape[1]):
+                    likeness += features[row, dimension] * features[best, dimension]
+                penalty[row] = max(penalty[row], likeness)
 
 
 @compiled(reads("int32"), writes("int64"))

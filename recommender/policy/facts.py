@@ -7,6 +7,8 @@ from functools import cached_property
 import numpy as np
 import scipy.sparse as sp
 
+from recommender.compiled import compiled, reads, writes
+
 
 @dataclass(frozen=True)
 class Members:
@@ -73,13 +75,13 @@ class Facts:
     vectors: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
     def labels_of(self, columns: np.ndarray) -> Members:
-        """The labels of these videos. scipy's own row selection takes several times as long for so few."""
-        starts = self.labels.indptr[columns]
-        counts = self.labels.indptr[columns + 1] - starts
+        """The labels of these videos. scipy's own row selection takes many times as long for so few."""
         offsets = np.zeros(len(columns) + 1, np.int64)
-        counts.cumsum(out=offsets[1:])
-        entries = (starts - offsets[:-1]).repeat(counts) + np.arange(offsets[-1])
-        return Members(offsets, self.labels.indices[entries].astype(np.int32, copy=False))
+        return Members(offsets, _put_rows(*self._rows_of_labels, columns, offsets))
+
+    @cached_property
+    def _rows_of_labels(self) -> tuple[np.ndarray, np.ndarray]:
+        return self.labels.indptr.astype(np.int32, copy=False), self.labels.indices.astype(np.int32, copy=False)
 
     @cached_property
     def newest_first(self) -> np.ndarray:
@@ -90,3 +92,18 @@ class Facts:
     def duplicate_groups(self) -> int:
         """How many groups of near-duplicates there are at most."""
         return int(self.duplicate_group.max(initial=-1)) + 1
+
+
+@compiled(reads("int32"), reads("int32"), reads("int64"), writes("int64"))
+def _put_rows(indptr: np.ndarray, indices: np.ndarray, rows: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """The indices of some rows (n,) of a sparse matrix one after the other; `offsets` (n + 1,): where each begins."""
+    for place in range(len(rows)):
+        if rows[place] < 0 or rows[place] >= len(indptr) - 1:
+            raise IndexError("no such row")
+        offsets[place + 1] = offsets[place] + indptr[rows[place] + 1] - indptr[rows[place]]
+    found = np.empty(offsets[-1], np.int32)
+    for place in range(len(rows)):
+        begin = indptr[rows[place]]
+        for entry in range(offsets[place], offsets[place + 1]):
+            found[entry] = indices[begin + entry - offsets[place]]
+    return found

@@ -10,6 +10,8 @@ from recommender.policy.freshness import FreshnessSettings, freshness_factor, li
 from recommender.policy.rules import RuleEffect
 from recommender.policy.stages import Scored, SlateRequest
 
+_NONE = np.zeros(0, np.int64)
+
 
 @dataclass(frozen=True)
 class Rescored:
@@ -52,21 +54,23 @@ def rescore(
             relevance *= factor
         order = np.argsort(-relevance, kind="stable")
         rows, columns, relevance = rows[order], columns[order], relevance[order]
-    known_by = None if request.known_by is None else request.known_by[columns]
+    lifted = _NONE
     liftable = _liftable(request, candidates, rows)
-    lifted = columns[lift_new(relevance, liftable, request.limit, freshness_settings, known_by)]
+    if liftable is not None:
+        known_by = None if request.known_by is None else request.known_by[columns]
+        lifted = columns[lift_new(relevance, liftable, request.limit, freshness_settings, known_by)]
     if len(lifted) > 0:
         order = np.argsort(-relevance, kind="stable")
         rows, columns, relevance = rows[order], columns[order], relevance[order]
     return Rescored(rows, columns, relevance, floor, lifted, kept_out)
 
 
-def _liftable(request: SlateRequest, candidates: Scored, rows: np.ndarray) -> np.ndarray:
-    """(n,) bool: which rows are new, and found by a source whose new videos may be lifted."""
-    if request.is_new is None:
-        return np.zeros(len(rows), bool)
+def _liftable(request: SlateRequest, candidates: Scored, rows: np.ndarray) -> np.ndarray | None:
+    """(n,) bool: which rows are new, and found by a source whose new videos may be lifted; None for none of them."""
+    if request.is_new is None or not request.lifted_by:
+        return None
     by_these = (candidates.found_by[rows] & np.uint32(request.lifted_by)) != 0
-    return request.is_new[candidates.columns[rows]] & by_these
+    return request.is_new[candidates.columns[rows]] & by_these if by_these.any() else None
 
 
 def _allowed(

@@ -118,6 +118,12 @@ class Preference(Protocol):
     def placed(self, row: int) -> None:
         """Takes note of a row that has got a place."""
 
+    def arranged(self, worth: np.ndarray, limit: int) -> np.ndarray | None:
+        """All places at once, where nothing else counts: (limit,) int64 rows, each worth most less the penalty that it
+        has by then, -1 where none is left; None where that takes one place after the other. worth: (n,) float32, to
+        work in."""
+        return None
+
 
 class Constraint(Protocol):
     """Keeps rows out of a slate, or out of a place, as long as it is not given up."""

@@ -4,6 +4,7 @@ Pure functions of arrays: what is known of the videos when a release is built, t
 sources said of the candidates. Nothing of who the viewer is (age, sex, place) and nothing of models.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -111,9 +112,8 @@ class FeatureBuilder:
         scores, ranks = (np.ascontiguousarray(array) for array in (candidates.scores, candidates.ranks))
         rows = self._rows_of(candidates.sources)
         _put_sources(scores, ranks, candidates.fused, rows, len(self._sources), features)
-        looked_up, first = self._look_up(columns), self._row[FUSION] + 1
-        features[first : first + looked_up.shape[1] - 3] = looked_up[:, :-3].T
-        features[self._row["age_years"]] = now / SECONDS_PER_YEAR - looked_up[:, PUBLISHED]
+        looked_up = self._look_up(columns)
+        _put_facts(looked_up, now / SECONDS_PER_YEAR, features[self._row[FUSION] + 1 :])
         if profile.known:
             self._put_history(profile, columns, looked_up, now, features)
         return features.T
@@ -168,19 +168,12 @@ class FeatureBuilder:
             self._labels_of(columns), of_liked, self._labels_of(liked), profile.signal, profile.times, now,
             self._usual, affinities, means,
         )  # fmt: skip
-        of_all, of_recent, _ = means
-        affinities *= looked_up[:, LABEL_SHARE]
-        features[row["label_affinity"] : row["label_affinity_at_this_hour"] + 1] = affinities
-        features[row["published_after_history"]] = looked_up[:, PUBLISHED] - of_all[PUBLISHED]
-        features[row["published_after_recent"]] = looked_up[:, PUBLISHED] - of_recent[PUBLISHED]
-        usual = of_all[0] if self._windows else np.nan
-        features[row["more_popular_than_history"]] = looked_up[:, 0] - usual
-        features[row["duration_after_history"]] = looked_up[:, LOG_DURATION] - of_recent[LOG_DURATION]
+        usual = means[0, 0] if self._windows else np.nan
+        minutes = max(now - float(profile.times[0]), 0.0) / 60
+        _put_comparisons(affinities, looked_up, means, usual, features[row["label_affinity"] :])
         if self._facts.vectors is not None:
             self._put_similarity(self._facts.vectors, columns, liked, profile.signal, features)
-        features[row["history_length"]] = len(liked)
-        features[row["history_popularity"]] = usual
-        features[row["log_minutes_since_last"]] = np.log1p(max(now - profile.times[0], 0.0) / 60)
+        features[row["history_length"] :] = np.array([[len(liked)], [usual], [math.log1p(minutes)]])
 
     def _put_similarity(
         self, vectors_of: VectorsOf, columns: np.ndarray, liked: np.ndarray, weights: np.ndarray, features: np.ndarray
@@ -229,6 +222,30 @@ def _put_sources(
                 rank = ranks[source, candidate]
                 features[sources + row, candidate] = rank if rank > 0 else np.nan
     _standardise(fused, features[2 * sources])
+
+
+@compiled(reads("float64", 2), NUMBER, writes("float32", 2))
+def _put_facts(looked_up: np.ndarray, now: float, features: np.ndarray) -> None:
+    """Popularity and trends, as they were looked up (n, M), and behind them the age; now: in years since 1970."""
+    as_they_are = looked_up.shape[1] + PUBLISHED
+    for candidate in range(len(looked_up)):
+        for fact in range(as_they_are):
+            features[fact, candidate] = looked_up[candidate, fact]
+        features[as_they_are, candidate] = now - looked_up[candidate, PUBLISHED]
+
+
+@compiled(reads("float64", 2), reads("float64", 2), reads("float64", 2), NUMBER, writes("float32", 2))
+def _put_comparisons(
+    affinities: np.ndarray, looked_up: np.ndarray, means: np.ndarray, usual: float, features: np.ndarray
+) -> None:
+    """From the label affinities (3, n) on what `_weigh_likes` found, beside what was looked up of candidates (n, M)."""
+    for candidate in range(len(looked_up)):
+        for way in range(3):
+            features[way, candidate] = affinities[way, candidate] * looked_up[candidate, LABEL_SHARE]
+        features[3, candidate] = looked_up[candidate, PUBLISHED] - means[0, PUBLISHED]
+        features[4, candidate] = looked_up[candidate, PUBLISHED] - means[1, PUBLISHED]
+        features[5, candidate] = looked_up[candidate, 0] - usual
+        features[6, candidate] = looked_up[candidate, LOG_DURATION] - means[1, LOG_DURATION]
 
 
 @compiled(

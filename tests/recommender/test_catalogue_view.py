@@ -108,6 +108,7 @@ def test_a_label_beyond_those_with_a_place_is_found_too(view: CatalogueView, sto
     view.update(store)
     assert all(view.with_any_label([label]).tolist() == [True, False, False] for label in many)
     assert view.label_counts()[many[-1]] == 1
+    assert view.labels_of(np.array([2, 0])) == [view.labels[2], many] == [view.labels[2], view.labels[0]]
     store.catalogue.upsert([Video(id="a", labels=many[:2])])
     view.update(store)
     assert not view.with_any_label([many[-1]]).any()

@@ -7,7 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recommender.policy import Facts
+from recommender.policy.arrange import arrange
 from recommender.policy.calibration import SMOOTHING
+from recommender.policy.diversity import MaximalMarginalRelevance
 from tests.recommender.policy_world import LABELS, VIDEOS, made_facts, plain_facts, policy, request, scored, shown
 
 NO_GROUPS = np.full(VIDEOS, -1, np.int32)
@@ -46,6 +48,31 @@ def test_mmr_is_the_formula_of_carbonell_and_goldstein(seed: int, strength: floa
         placed.append(int(value.argmax()))
     chooser = policy(facts, diversity={"method": "mmr", "strength": strength, "label_share": label_share})
     assert shown(chooser.select(request(8), scored(columns, scores))) == columns[placed].tolist()
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10_000), st.integers(0, 60), st.integers(1, 70), st.integers(0, 30))
+def test_all_places_at_once_are_those_one_after_the_other(seed: int, count: int, limit: int, alike: int) -> None:
+    rng = np.random.default_rng(seed)
+    worth = rng.permutation(count).astype(np.float32)
+    # Whole numbers, so that no order of a sum matters.
+    features = rng.integers(0, 3, (min(alike, count), 4)).astype(np.float32)
+
+    class Open:
+        name = "open"
+
+        def closed(self, _place: int | None) -> np.ndarray:
+            return np.zeros(count, bool)
+
+        def placed(self, row: int, place: int) -> None:
+            pass
+
+    at_once, one_by_one = (
+        arrange(worth, {}, [MaximalMarginalRelevance(features)], constraints, limit, False)
+        for constraints in ([], [Open()])
+    )
+    assert at_once.rows.tolist() == one_by_one.rows.tolist() and len(at_once.rows) == limit
+    assert sorted(worth) == list(range(count)), "what was given is as it was"
 
 
 @settings(max_examples=40, deadline=None)
