@@ -9,7 +9,7 @@ import logging
 import re
 import time
 from collections.abc import Callable, Iterable
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
@@ -21,7 +21,7 @@ from api.operations import json_of, query_of
 from api.pressure import CAME_AT, HAS_PLACE, Gate
 from api.request_ids import request_id_of
 from api.routes import DEADLINE_VARIABLE, budget_of
-from api.schemas.recommendations import RecommendationQuery
+from api.schemas.recommendations import RecommendationQuery, RecommendationRequest
 from api.service import Service, as_request
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 
 ROUTE = "/v1/users/<path:user_id>/recommendations"
 _BEFORE, _AFTER = ROUTE.split("<path:user_id>")
+#: So many questions are known again, none longer than so many bytes.
+_QUESTIONS, _SHORT = 1_000, 200
 _GOOD_VIEWER = re.compile(r"[^\x00-\x1f]{1,200}")
 
 
@@ -96,8 +98,7 @@ class Shortcut:
             return None
 
     def _made_list(self, environ: dict[str, Any], viewer: str, question: bytes, request_id: str) -> bytes | None:
-        args = MultiDict(parse_qsl(question.decode(), keep_blank_values=True, errors="werkzeug.url_quote"))
-        asked = as_request(query_of(RecommendationQuery, args))
+        asked = (_asked_before if len(question) <= _SHORT else _asked)(question)
         found = self._service.recommend(viewer, asked, request_id, budget_of(self._service, environ), question)
         return json_of({"request_id": request_id} | found)
 
@@ -110,3 +111,13 @@ class Shortcut:
         except Exception:
             log.exception("a list cannot be given before Flask")
             return None
+
+
+def _asked(question: bytes) -> RecommendationRequest:
+    """What the query of a URL asks for. Raises Problem 422, or UnicodeDecodeError."""
+    args = MultiDict(parse_qsl(question.decode(), keep_blank_values=True, errors="werkzeug.url_quote"))
+    return as_request(query_of(RecommendationQuery, args))
+
+
+#: A front end asks all its viewers' lists by a few questions. What is asked is not to be changed.
+_asked_before = lru_cache(_QUESTIONS)(_asked)
