@@ -2,9 +2,10 @@
 
 ml1m-loo: MovieLens-1M, leave-one-out (the literature's split); ml1m-loo-transformer: the same with the sequential
 transformer, whose training takes half an hour on two cores. ml1m-rolling: MovieLens-1M, rolling windows: what
-viewers rate in the weeks after each of four refreshes. tiktok: micro-videos with very short histories. cold: movies
-that nobody has rated yet, known by their trailers. FOLDER holds `ml-1m`, `tiktok-diffmm` and `mmtf14k-subset`. What
-each task measures, and how, stands in its room in `benchmarks/quality_tasks`.
+viewers rate in the weeks after each of four refreshes; ml1m-sizes: the same by how much models keep of each video.
+tiktok: micro-videos with very short histories. cold: movies that nobody has rated yet, known by their trailers. FOLDER
+holds `ml-1m`, `tiktok-diffmm` and `mmtf14k-subset`. What each task measures, and how, stands in its room in
+`benchmarks/quality_tasks`.
 """
 
 from collections.abc import Callable
@@ -26,6 +27,7 @@ TASKS: dict[str, tuple[str, Callable[[Path], dict[str, Any]]]] = {
         lambda data: movielens.leave_one_out(data / "ml-1m", movielens.with_transformer()),
     ),
     "ml1m-rolling": (f"ml-1m/{movielens.RATINGS}", lambda data: movielens.rolling(data / "ml-1m")),
+    "ml1m-sizes": (f"ml-1m/{movielens.RATINGS}", lambda data: movielens.sizes(data / "ml-1m")),
     "tiktok": ("tiktok-diffmm/train.npz", lambda data: tiktok.measure(data / "tiktok-diffmm")),
     "cold": ("mmtf14k-subset/train_features.tsv", cold.measure),
 }

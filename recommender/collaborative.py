@@ -12,8 +12,10 @@ import scipy.sparse as sp
 from implicit.als import AlternatingLeastSquares
 from implicit.recommender_base import ModelFitError
 from pydantic import BaseModel, ConfigDict, Field
-from scipy.linalg import lapack
+from scipy.linalg import blas, lapack
 from threadpoolctl import threadpool_limits
+
+from recommender.walks import SHORT_HISTORY
 
 #: 50 on MovieLens-1M, where that does best, and little where histories are short.
 REGULARIZATION_PER_LIKE = 0.3
@@ -26,7 +28,12 @@ class CollaborativeSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    factors: int = Field(default=128, ge=2, le=1024, description="length of a factor vector")
+    factors: int | None = Field(
+        default=None,
+        ge=2,
+        le=1024,
+        description="length of a factor vector; without one 128 for short histories, else 64",
+    )
     regularization: float | None = Field(
         default=None, gt=0, description="lambda; without one 0.3 times the mean number of likes of a viewer"
     )
@@ -35,6 +42,10 @@ class CollaborativeSettings(BaseModel):
     warm_iterations: int = Field(
         default=3, ge=1, description="rounds where a fit begins with the factors of the running release"
     )
+
+    def factors_for(self, mean_history: float) -> int:
+        """For viewers of so many videos on average."""
+        return self.factors or (128 if mean_history < SHORT_HISTORY else 64)
 
 
 class LatentFactors:
@@ -60,9 +71,13 @@ class LatentFactors:
         return self.folded_in(columns, weights).viewer
 
     def folded_in(self, columns: np.ndarray, weights: np.ndarray) -> "FoldedIn":
-        watched = self.items[columns]
-        normal = self._gram + watched.T @ (watched * (self.alpha * weights - 1.0)[:, None])
-        return FoldedIn(watched, self.alpha * weights, normal)
+        watched, confidence = self.items[columns], self.alpha * weights
+        more = confidence - 1.0
+        # What counts 1 is in the Gram matrix.
+        counted = more.nonzero()[0]
+        others = watched if len(counted) == len(watched) else watched[counted]
+        normal = self._gram + others.T @ (others * more[counted, None])
+        return FoldedIn(watched, confidence, normal)
 
     def scores(self, columns: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """Predicted preference for every video: (V,) float32."""
@@ -105,9 +120,13 @@ class FoldedIn:
         return self._confidence[:, None] * (self._watched @ self._solved(wanted.T))
 
     def _solved(self, right: np.ndarray) -> np.ndarray:
-        if self._cholesky is not None and right.dtype == np.float32:
+        if self._cholesky is None or right.dtype != np.float32:
+            return np.linalg.solve(self._normal, right)
+        if right.ndim > 1:
             return np.asarray(lapack.spotrs(self._cholesky, right, lower=True)[0])
-        return np.linalg.solve(self._normal, right)
+        # LAPACK's own takes three times as long for a single one.
+        half_way = blas.strsv(self._cholesky, right, lower=True)
+        return np.asarray(blas.strsv(self._cholesky, half_way, lower=True, trans=1, overwrite_x=True))
 
 
 def fit_factors(
@@ -127,11 +146,12 @@ def fit_factors(
     met = np.unique(positives.indices)
     fitted_to = positives if len(met) == positives.shape[1] else positives[:, met]
     likes = np.diff(positives.indptr)
-    regularization = settings.regularization or REGULARIZATION_PER_LIKE * float(likes[likes > 0].mean())
+    mean_history = float(likes[likes > 0].mean())
+    regularization = settings.regularization or REGULARIZATION_PER_LIKE * mean_history
     # A threaded BLAS inside implicit's own threads makes the fit many times slower.
     with threadpool_limits(1, "blas"):
         model = AlternatingLeastSquares(
-            factors=min(settings.factors, max(2, min(fitted_to.shape))),
+            factors=min(settings.factors_for(mean_history), max(2, min(fitted_to.shape))),
             regularization=regularization,
             alpha=settings.alpha,
             iterations=settings.iterations,

@@ -38,7 +38,7 @@ class WalkSettings(BaseModel):
         ge=0,
         description="weight of a second round of viewers; without one 10 for short histories, else 0",
     )
-    neighbours: int = Field(default=400, ge=1, description="most probable ends of walks kept per video")
+    neighbours: int = Field(default=200, ge=1, description="most probable ends of walks kept per video")
 
     def suited_to(self, mean_history: float) -> tuple[float, float, float]:
         """(viewer_alpha, beta, far) for viewers of so many videos on average."""

@@ -26,6 +26,8 @@ from recommender.settings import RecommenderSettings
 
 K = 10
 RATINGS = "ml1m_sasrec_order_interpolated_ts.csv.gz"
+#: What models keep of each video: numbers of factors, and of the ends of walks.
+SIZES = ((128, 400), (64, 200), (32, 100))
 #: Rolling windows: the shares of all ratings where one ends and the next begins.
 CUTS = (0.80, 0.85, 0.90, 0.95, 1.0)
 
@@ -118,6 +120,17 @@ def rolling(folder: Path, settings: RecommenderSettings | None = None) -> dict[s
         "gain": float((ours_ndcg - theirs_ndcg[best]).mean()),
         "gain_95": list(paired_interval(ours_ndcg, theirs_ndcg[best], viewers)),
     }
+
+
+def sizes(folder: Path) -> dict[str, Any]:
+    """The rolling windows by what the models keep of each video, without a ranker."""
+    found = {}
+    for factors, neighbours in SIZES:
+        settings = {"collaborative": {"factors": factors}, "walks": {"neighbours": neighbours}}
+        result = rolling(folder, RecommenderSettings.model_validate({"ranker": {"enabled": False}, **settings}))
+        measured = {"served": result["served"]} | {name: result["models"][name] for name in settings}
+        found |= {f"{name} {factors}/{neighbours}": figures for name, figures in measured.items()}
+    return {"task": "ml1m-sizes", "models": found}
 
 
 def _together(windows: list[Served]) -> dict[str, Any]:
