@@ -9,6 +9,7 @@ Flask route that returns a constant body of the same size, and one that returns 
     warm_redis   the same without the memory of the processes: every list out of Redis
     candidates   the same without ready lists in Redis: every list from the candidates there
     cold         no cache at all: every list is made
+    cold_plain   the same without reasons
     redis_down   as it comes, but with a Redis that takes connections and answers nothing
     swap         as it comes, while another release is published every second
     refresh      as it comes, while a refresh runs on the same cores
@@ -87,13 +88,13 @@ def measure(
     usual = {"seconds": seconds, "connections": connections, "viewers": VIEWERS, "shown": SHOWN}
 
     def served(
-        meanwhile: Callable[[Home, Load], None] | None = None, warm: bool = True, **given: str
+        meanwhile: Callable[[Home, Load], None] | None = None, warm: bool = True, wishes: str = "", **given: str
     ) -> dict[str, Any]:
         with variables(**given), running_server(home, free_port("127.0.0.1", 0)) as (address, _):
             _wait_for_all(home)
             if warm:
                 _warm_up(address, usual)
-            load = Load(address, **usual)
+            load = Load(address, **usual, wishes=wishes)
             if meanwhile is not None:
                 meanwhile(home, load)
             return load.result()
@@ -106,6 +107,7 @@ def measure(
             "warm_redis": lambda: served(WATCHNEXT_CACHE__PROCESS_MB="0"),
             "candidates": lambda: served(WATCHNEXT_CACHE__PROCESS_MB="0", WATCHNEXT_CACHE__SHARED_ANSWERS="false"),
             "cold": lambda: served(WATCHNEXT_CACHE__ENABLED="false", warm=False),
+            "cold_plain": lambda: served(WATCHNEXT_CACHE__ENABLED="false", warm=False, wishes="&reasons=false"),
             "redis_down": lambda: served(WATCHNEXT_REDIS_URL=silent),
             "swap": lambda: served(_publishing),
             "refresh": lambda: served(_refreshing),

@@ -21,7 +21,7 @@ local asked = 0
 request = function()
   asked = asked + 1
   local viewer = {in_turn} and asked % {viewers} + 1 or math.random(1, {viewers})
-  return wrk.format("GET", "/v1/users/" .. viewer .. "/recommendations?limit={shown}")
+  return wrk.format("GET", "/v1/users/" .. viewer .. "/recommendations?limit={shown}{wishes}")
 end
 done = function(summary, latency)
   local errors = summary.errors
@@ -44,7 +44,8 @@ def require_wrk() -> str:
 
 
 class Load:
-    """wrk in a process of its own, for so many seconds. in_turn: the viewers one after the other, not at random."""
+    """wrk in a process of its own, for so many seconds. in_turn: the viewers one after the other, not at random;
+    wishes: what else is asked for, as it stands in the query."""
 
     def __init__(
         self,
@@ -55,9 +56,11 @@ class Load:
         shown: int,
         seed: int = 0,
         in_turn: bool = False,
+        wishes: str = "",
     ) -> None:
+        turn = str(in_turn).lower()
         with tempfile.NamedTemporaryFile("w", suffix=".lua", delete=False) as script:
-            script.write(_SCRIPT.format(seed=seed, viewers=viewers, shown=shown, in_turn=str(in_turn).lower()))
+            script.write(_SCRIPT.format(seed=seed, viewers=viewers, shown=shown, in_turn=turn, wishes=wishes))
         self._script = Path(script.name)
         command = [require_wrk(), "-t1", f"-c{connections}", f"-d{seconds:g}", "--timeout", "30s"]
         self._process = subprocess.Popen([*command, "-s", script.name, address], stdout=subprocess.PIPE)
