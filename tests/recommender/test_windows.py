@@ -261,7 +261,7 @@ def test_features_are_those_that_a_release_of_that_past_would_have_served(tmp_pa
         query = queries[int(happened.viewers[viewer][1:])]
         eligible = engine.pipeline.eligible(query)
         candidates, _ = engine.pipeline.fuse(query, engine.pipeline.gather(query, eligible, Trace()))
-        best = candidates.take(np.arange(min(settings.pipeline.ranked, len(candidates.columns))))
+        best = candidates.first(settings.pipeline.ranked)
         # Popularity is as old as the newest event in a release, and as the window here: a second apart.
         np.testing.assert_allclose(
             features, engine.features.build(query.profile, best, query.now), rtol=1e-3, atol=1e-5
