@@ -146,12 +146,11 @@ def _floor(store: Store, vectors: np.ndarray) -> dict[str, float]:
     """The two calls that nobody can do without: implicit's fit and the index's build."""
     positives = load_interactions(store).positives()
     settings = RecommenderSettings()
-    mean_history = float(np.diff(positives.indptr).mean())
     started = time.perf_counter()
     with threadpool_limits(1, "blas"):
         model = AlternatingLeastSquares(
-            factors=settings.collaborative.factors_for(mean_history),
-            regularization=REGULARIZATION_PER_LIKE * mean_history,
+            factors=settings.collaborative.factors,
+            regularization=REGULARIZATION_PER_LIKE * float(np.diff(positives.indptr).mean()),
             alpha=settings.collaborative.alpha,
             iterations=settings.collaborative.iterations,
             random_state=0,

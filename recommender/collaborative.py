@@ -15,8 +15,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from scipy.linalg import blas, lapack
 from threadpoolctl import threadpool_limits
 
-from recommender.walks import SHORT_HISTORY
-
 #: 50 on MovieLens-1M, where that does best, and little where histories are short.
 REGULARIZATION_PER_LIKE = 0.3
 #: Share of the videos of which an earlier fit must know something to be begun with.
@@ -28,12 +26,7 @@ class CollaborativeSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    factors: int | None = Field(
-        default=None,
-        ge=2,
-        le=1024,
-        description="length of a factor vector; without one 128 for short histories, else 64",
-    )
+    factors: int = Field(default=64, ge=2, le=1024, description="length of a factor vector")
     regularization: float | None = Field(
         default=None, gt=0, description="lambda; without one 0.3 times the mean number of likes of a viewer"
     )
@@ -42,10 +35,6 @@ class CollaborativeSettings(BaseModel):
     warm_iterations: int = Field(
         default=3, ge=1, description="rounds where a fit begins with the factors of the running release"
     )
-
-    def factors_for(self, mean_history: float) -> int:
-        """For viewers of so many videos on average."""
-        return self.factors or (128 if mean_history < SHORT_HISTORY else 64)
 
 
 class LatentFactors:
@@ -124,7 +113,7 @@ class FoldedIn:
             return np.linalg.solve(self._normal, right)
         if right.ndim > 1:
             return np.asarray(lapack.spotrs(self._cholesky, right, lower=True)[0])
-        # LAPACK's own takes three times as long for a single one.
+        # LAPACK's own takes longer for a single one.
         half_way = blas.strsv(self._cholesky, right, lower=True)
         return np.asarray(blas.strsv(self._cholesky, half_way, lower=True, trans=1, overwrite_x=True))
 
@@ -146,12 +135,11 @@ def fit_factors(
     met = np.unique(positives.indices)
     fitted_to = positives if len(met) == positives.shape[1] else positives[:, met]
     likes = np.diff(positives.indptr)
-    mean_history = float(likes[likes > 0].mean())
-    regularization = settings.regularization or REGULARIZATION_PER_LIKE * mean_history
+    regularization = settings.regularization or REGULARIZATION_PER_LIKE * float(likes[likes > 0].mean())
     # A threaded BLAS inside implicit's own threads makes the fit many times slower.
     with threadpool_limits(1, "blas"):
         model = AlternatingLeastSquares(
-            factors=min(settings.factors_for(mean_history), max(2, min(fitted_to.shape))),
+            factors=min(settings.factors, max(2, min(fitted_to.shape))),
             regularization=regularization,
             alpha=settings.alpha,
             iterations=settings.iterations,

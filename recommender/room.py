@@ -35,11 +35,6 @@ class Sizes:
     embeddings: int
     dim: int
 
-    @property
-    def mean_history(self) -> float:
-        """Events of a viewer."""
-        return self.events / max(self.viewers, 1)
-
 
 @dataclass(frozen=True)
 class Room:
@@ -75,7 +70,7 @@ def room_for(sizes: Sizes, settings: RecommenderSettings, folder: Path) -> Room:
 
 
 def memory_needed(sizes: Sizes, settings: RecommenderSettings) -> float:
-    factors = (sizes.viewers + sizes.videos) * settings.collaborative.factors_for(sizes.mean_history) * 4
+    factors = (sizes.viewers + sizes.videos) * settings.collaborative.factors * 4
     neighbours = _neighbours(sizes, settings) * PER_NEIGHBOUR
     vectors = sizes.embeddings * sizes.dim * 4
     square = sizes.videos**2 * 4 if sizes.videos < settings.item_item.below_videos else 0
@@ -93,7 +88,7 @@ def memory_needed(sizes: Sizes, settings: RecommenderSettings) -> float:
 def disk_needed(sizes: Sizes, settings: RecommenderSettings) -> float:
     lists = 2 if sizes.videos >= settings.item_item.below_videos else 3
     neighbours = lists * _neighbours(sizes, settings) * PER_NEIGHBOUR_STORED
-    factors = sizes.videos * settings.collaborative.factors_for(sizes.mean_history) * (4 + 2)
+    factors = sizes.videos * settings.collaborative.factors * (4 + 2)
     index = settings.index.bytes_for(sizes.embeddings, sizes.dim, settings.index.storage or "float32")
     # What was read of the log is replaced by what is: for a moment both are there.
     digest = 2 * sizes.events * PER_EVENT_KEPT
@@ -102,7 +97,8 @@ def disk_needed(sizes: Sizes, settings: RecommenderSettings) -> float:
 
 def _neighbours(sizes: Sizes, settings: RecommenderSettings) -> float:
     """Of all videos together at most: as many as are kept of each, and no more than its viewers have watched."""
-    of_each = min(settings.walks.neighbours, sizes.videos, sizes.events / max(sizes.videos, 1) * sizes.mean_history)
+    watched = sizes.events / max(sizes.viewers, 1)
+    of_each = min(settings.walks.neighbours, sizes.videos, sizes.events / max(sizes.videos, 1) * watched)
     return sizes.videos * of_each
 
 

@@ -48,16 +48,6 @@ def test_what_counts_1_is_folded_in_as_all_others_are(factors: LatentFactors) ->
     np.testing.assert_allclose(factors.fold_in(HISTORY, weights), viewer, rtol=1e-4, atol=1e-6)
 
 
-def test_short_histories_have_more_factors_unless_somebody_says_how_many() -> None:
-    assert [CollaborativeSettings().factors_for(mean) for mean in (4.0, 19.9, 20.0, 160.0)] == [128, 128, 64, 64]
-    assert (
-        CollaborativeSettings(factors=32).factors_for(4.0) == CollaborativeSettings(factors=32).factors_for(90.0) == 32
-    )
-    rng = np.random.default_rng(0)
-    many, few = (sp.random(300, 200, share, "csr", np.float32, rng) for share in (0.3, 0.03))
-    assert [fit_factors(each).items.shape for each in (many, few)] == [(200, 64), (200, 128)]
-
-
 def test_a_viewer_is_offered_the_own_taste(factors: LatentFactors) -> None:
     scores = factors.scores(HISTORY, WEIGHTS)
     assert scores.shape == (VIDEOS,)
