@@ -318,9 +318,10 @@ class CatalogueView:
 
     def columns_of_numbers(self, numbers: np.ndarray) -> np.ndarray:
         """The columns (n,) int64 of videos by their numbers (n,); -1 for those that have none here."""
-        # Nothing has the number 0.
-        columns = self._column_of_number.take(numbers, mode="clip").astype(np.int64)
-        beyond = numbers >= len(self._column_of_number)
+        # Nothing has the number 0. Meanwhile there may be a longer one.
+        column_of = self._column_of_number
+        columns = column_of.take(numbers, mode="clip").astype(np.int64)
+        beyond = numbers >= len(column_of)
         # A view with more videos may be there already.
         beyond |= columns >= len(self.videos)
         columns[beyond] = -1
