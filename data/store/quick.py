@@ -52,8 +52,8 @@ class QuickReader:
         None. The numbers come as (n,) float64, NaN for NULL.
 
         Python's driver lets go of the interpreter for every row of SQLite, and where other threads want it, gets it
-        back only after each of them: there they come as one row of JSON, in which whole numbers take a third of the
-        time of others.
+        back only after each of them: there they come as one row of JSON, which SQLite writes whole numbers into
+        sooner than others.
         """
         if not self._is_sqlite:
             found = list(zip(*self.rows(question, values), strict=True)) or [()] * len(columns)

@@ -41,7 +41,7 @@ class Query:
     deadline_ms: float = math.inf
 
     def but(self, **fields: Any) -> "Query":
-        """The same with other fields; in a tenth of the time that `dataclasses.replace` takes."""
+        """The same with other fields; in a fifth of the time that `dataclasses.replace` takes."""
         other = object.__new__(Query)
         other.__dict__.update(self.__dict__, **fields)
         return other

@@ -75,7 +75,7 @@ class Facts:
     vectors: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
     def labels_of(self, columns: np.ndarray) -> Members:
-        """The labels of these videos. scipy's own row selection takes many times as long for so few."""
+        """The labels of these videos. scipy's own row selection takes several times as long for so few."""
         offsets = np.zeros(len(columns) + 1, np.int64)
         return Members(offsets, _put_rows(*self._rows_of_labels, columns, offsets))
 
